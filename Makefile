@@ -1,0 +1,44 @@
+# Everything a developer or CI does is one word here. `make` = `make check`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := check
+.PHONY: setup tools check lint test demo bench format golden lab clean
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+setup: $(BIN)/.ready  ## a virtual environment with everything
+
+tools: $(BIN)/.ready  ## disk tools and clients that witness for us in the tests
+	tests/tools.sh
+
+check: lint test  ## what CI runs, what "done" means
+
+lint: $(BIN)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(BIN)/.ready tools
+	$(BIN)/pytest -n auto
+
+demo: $(BIN)/.ready  ## the main job, end to end, in a temporary directory
+	$(BIN)/reconciler demo
+
+bench: $(BIN)/.ready tools
+	$(BIN)/python -m benchmarks
+
+format: $(BIN)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(BIN)/.ready  ## rewrite golden files, then read the diff
+	$(BIN)/pytest -q tests/golden --golden-update
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,2 @@
+"""The command line: parses words, opens the doors' tools, renders values.
+"""

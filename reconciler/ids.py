@@ -1,0 +1,44 @@
+"""Names of things, as types: a pool's name is not a remote's name, whatever `str` says.
+
+Knows nothing else. Uuids are XAPI's (36 characters, lower case); references (`OpaqueRef:…`)
+never leave `xapi/` and `executor/`, because they do not survive a restored pool database.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import NewType
+
+PoolName = NewType("PoolName", str)
+RemoteName = NewType("RemoteName", str)
+JobName = NewType("JobName", str)
+
+JobId = NewType("JobId", str)
+"""Uuid of a job: a directory under `vdis/` on remotes, a mark on snapshots."""
+ScheduleId = NewType("ScheduleId", str)
+
+VmUuid = NewType("VmUuid", str)
+DiskUuid = NewType("DiskUuid", str)
+"""Uuid of a *live* disk (what XAPI calls the VDI of the VM)."""
+SnapshotUuid = NewType("SnapshotUuid", str)
+"""Uuid of a snapshot of a whole VM."""
+DiskSnapshotUuid = NewType("DiskSnapshotUuid", str)
+"""Uuid of one disk's snapshot; a VHD exported from it carries it in its footer."""
+
+Stamp = NewType("Stamp", str)
+"""When a restore point was taken, as it stands in file names: `20260101T020000Z`, UTC."""
+ActionId = NewType("ActionId", str)
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+STAMP = re.compile(r"\d{8}T\d{6}Z")
+
+_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def stamp_of(instant: datetime) -> Stamp:
+    """Render an aware instant to the second, in UTC."""
+    return Stamp(instant.astimezone(UTC).strftime(_STAMP_FORMAT))
+
+
+def instant_of(stamp: Stamp) -> datetime:
+    """Parse a stamp to an aware UTC instant. Raises ValueError on anything else."""
+    return datetime.strptime(stamp, _STAMP_FORMAT).replace(tzinfo=UTC)

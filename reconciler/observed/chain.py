@@ -1,0 +1,151 @@
+"""Restore points and the files they stand on: linking, health, and what depends on what.
+
+A restore point of an incremental backup is a set of disk files; each file is full, or a delta on
+top of the file it names as its parent in the same directory. Files are the truth about chains;
+metadata is the truth about points.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+
+
+class FileState(StrEnum):
+    OK = "Ok"
+    BROKEN = "Broken"  # it was read, and what was read is not a whole disk file
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFile:
+    """One disk file of a chain, as its own headers describe it.
+
+    path: relative to the VM's directory, `vdis/<job id>/<disk uuid>/<stamp>.vhd`.
+    uuid: of the disk snapshot it was exported from. parent: file name (no directory) of the file
+    below, None for a full. data_bytes: what merging it into its parent would move, about.
+    """
+
+    path: str
+    uuid: DiskSnapshotUuid
+    parent: str | None
+    parent_uuid: DiskSnapshotUuid | None
+    virtual_bytes: int
+    file_bytes: int
+    data_bytes: int
+    state: FileState = FileState.OK
+    why: str = ""
+
+    @property
+    def directory(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
+    def file_name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent_path(self) -> str | None:
+        return None if self.parent is None else f"{self.directory}/{self.parent}"
+
+
+@dataclass(frozen=True, slots=True)
+class PointDisk:
+    """One disk of a restore point. path: as `DiskFile.path`."""
+
+    disk: DiskUuid
+    snapshot: DiskSnapshotUuid
+    name: str
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """What can be restored: one VM at one instant. Exists once its metadata is written.
+
+    taken_at: UTC. schedules: whose retention counts it; a point of no schedule was asked for by
+    hand or belongs to someone else's job, and is kept. size_bytes: bytes written for it.
+    """
+
+    vm: VmUuid
+    vm_name: str
+    stamp: Stamp
+    taken_at: datetime
+    job: JobId
+    schedules: tuple[ScheduleId, ...]
+    disks: tuple[PointDisk, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergeInProgress:
+    """A merge that was begun and not finished: its journal. Paths relative to the VM directory.
+
+    target: the older file, which takes the newer data. source: the newer file, whose name stays.
+    """
+
+    journal: str
+    target: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something in a VM's directory that is there and could not be understood. Never deleted."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that one remote holds of one VM, wholly read and error-free.
+
+    points: oldest first. files: by path. partials: our own uploads under temporary names that no
+    running action owns. merges: begun and unfinished. locked_by_others: somebody else's live lock
+    on the VM's directory was seen. as_of: everything that was true before this instant is in here.
+    """
+
+    vm: VmUuid
+    as_of: datetime
+    points: tuple[RestorePoint, ...] = ()
+    files: Mapping[str, DiskFile] = field(default_factory=dict)
+    partials: tuple[str, ...] = ()
+    merges: tuple[MergeInProgress, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    locked_by_others: bool = False
+
+
+class BrokenChain(Exception):
+    """A file's chain cannot be followed to a full: a link is missing, broken or goes in a circle.
+
+    path: the file at which it stops.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+def chain_of(files: Mapping[str, DiskFile], path: str) -> tuple[DiskFile, ...]:
+    """Follow a file to its full: tip first, full last. Raises BrokenChain."""
+    links: list[DiskFile] = []
+    seen: set[str] = set()
+    below: str | None = path
+    while below is not None:
+        file = files.get(below)
+        if file is None:
+            raise BrokenChain(below, "the file is missing")
+        if file.state is FileState.BROKEN:
+            raise BrokenChain(below, file.why)
+        if below in seen:
+            raise BrokenChain(below, "the chain goes in a circle")
+        if links and links[-1].parent_uuid != file.uuid:
+            raise BrokenChain(below, f"{links[-1].path} expects uuid {links[-1].parent_uuid} here")
+        seen.add(below)
+        links.append(file)
+        below = file.parent_path
+    return tuple(links)

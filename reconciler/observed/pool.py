@@ -1,0 +1,120 @@
+"""A pool as seen through XAPI: its VMs, their disks, and the snapshots that carry marks.
+
+Only what decides something is here. References are left out on purpose: uuids survive a restored
+pool database, references do not; steps look references up when they act.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.ids import (
+    DiskSnapshotUuid,
+    DiskUuid,
+    JobId,
+    PoolName,
+    ScheduleId,
+    SnapshotUuid,
+    Stamp,
+    VmUuid,
+)
+
+
+class PowerState(StrEnum):
+    HALTED = "Halted"
+    PAUSED = "Paused"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of a VM. position: XAPI's userdevice ("0", "1" …). size_bytes: virtual size."""
+
+    uuid: DiskUuid
+    name: str
+    size_bytes: int
+    sr: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a snapshot says about itself in `other_config`: whose it is and what it is for.
+
+    stamp: when it was taken, and the name of the restore point that will be made from it.
+    schedules: those whose slots this snapshot answers; empty for a run that was asked for by hand.
+    """
+
+    job: JobId
+    schedules: tuple[ScheduleId, ...]
+    stamp: Stamp
+    vm: VmUuid
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSnapshot:
+    """One disk of a snapshot. disk: the live disk it was taken of, if that is still known."""
+
+    uuid: DiskSnapshotUuid
+    disk: DiskUuid | None
+    size_bytes: int
+    sr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of a whole VM on the pool. marks: None if it is not ours to touch.
+
+    name: its label. `temporary` names (see `SNAPSHOT_IN_PROGRESS`) are ours before their marks
+    are written: a crash between the two leaves one behind.
+    """
+
+    uuid: SnapshotUuid
+    name: str
+    taken_at: datetime
+    marks: Marks | None
+    disks: tuple[DiskSnapshot, ...]
+
+
+SNAPSHOT_IN_PROGRESS = "reconciler-snapshot-in-progress"
+"""Prefix of the label a snapshot is made with; `-<job id>` follows. Replaced once it is marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """A VM that can be protected: no template, no snapshot, no control domain, no own replica.
+
+    busy: names of operations under way that forbid a snapshot (migration and the like).
+    """
+
+    uuid: VmUuid
+    name: str
+    tags: frozenset[str]
+    power_state: PowerState
+    disks: tuple[Disk, ...]
+    snapshots: tuple[Snapshot, ...] = ()
+    busy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanDiskSnapshot:
+    """A marked disk snapshot that belongs to no snapshot VM: left over by an interrupted clean."""
+
+    uuid: DiskSnapshotUuid
+    marks: Marks
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One pool, wholly read. as_of: everything that was true before this instant is in here."""
+
+    name: PoolName
+    uuid: str
+    label: str
+    master: str
+    version: str
+    as_of: datetime
+    vms: Mapping[VmUuid, Vm] = field(default_factory=dict)
+    orphans: tuple[OrphanDiskSnapshot, ...] = ()

@@ -1,0 +1,64 @@
+"""Every reason code there is: one closed enum, shown the same in plans, records and errors.
+
+docs/operations.md lists each with what to do; a test keeps the two equal.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    # why something is done
+    SCHEDULED = "Scheduled"  # a slot is due
+    CATCH_UP = "CatchUp"  # slots were missed; this one run answers them all
+    REQUESTED = "Requested"  # somebody asked for it
+    POINT_MISSING = "PointMissing"  # a snapshot is there, its restore point is not
+    RETENTION_EXCEEDED = "RetentionExceeded"  # no keep rule wants the point any more
+    POINT_PRUNED = "PointPruned"  # a file's point is gone, but newer points stand on the file
+    MERGE_INTERRUPTED = "MergeInterrupted"  # a begun merge must be finished
+    SNAPSHOT_SUPERSEDED = "SnapshotSuperseded"  # no chain needs the snapshot as its base
+    SNAPSHOT_ORPHANED = "SnapshotOrphaned"  # a snapshot was made and never marked, or half removed
+    PARTIAL_UPLOAD = "PartialUpload"  # an upload was interrupted
+    FILE_UNREFERENCED = "FileUnreferenced"  # no point and no other file needs the file
+
+    # why a disk is exported whole
+    FIRST_BACKUP = "FirstBackup"
+    DISK_ADDED = "DiskAdded"
+    REFERENCE_SNAPSHOT_LOST = "ReferenceSnapshotLost"
+    CHAIN_BROKEN = "ChainBroken"
+    KEY_INTERVAL_REACHED = "KeyIntervalReached"
+    DISK_SHRUNK = "DiskShrunk"
+
+    # why a disk is exported as a delta
+    BASE_PRESENT = "BasePresent"
+
+    # why something wanted is not done now
+    WAITING_FOR_SLOT = "WaitingForSlot"
+    WAITING_FOR_LIMIT = "WaitingForLimit"
+    WAITING_FOR_BACKOFF = "WaitingForBackoff"
+    WAITING_FOR_OBSERVATION = "WaitingForObservation"  # done a moment ago, not seen yet
+    ALREADY_RUNNING = "AlreadyRunning"
+    SUSPENDED = "Suspended"
+    POOL_UNREACHABLE = "PoolUnreachable"
+    REMOTE_UNAVAILABLE = "RemoteUnavailable"
+    REMOTE_READ_ONLY = "RemoteReadOnly"
+    FOREIGN_WRITER = "ForeignWriter"
+    VM_BUSY = "VmBusy"
+    NO_DISKS = "NoDisks"
+    NO_VMS_MATCHED = "NoVMsMatched"
+    INVALID_SPEC = "InvalidSpec"
+    MASS_DELETION_BLOCKED = "MassDeletionBlocked"
+    LAST_GOOD_POINT = "LastGoodPoint"
+    UNREADABLE_METADATA = "UnreadableMetadata"
+
+    # why a try failed (executor/verdict.py decides)
+    CANCELLED = "Cancelled"
+    INTERRUPTED = "Interrupted"
+    TIMED_OUT = "TimedOut"
+    STREAM_BROKEN = "StreamBroken"
+    INSUFFICIENT_SPACE = "InsufficientSpace"
+    REMOTE_ERROR = "RemoteError"
+    XAPI_ERROR = "XapiError"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    BAD_DISK = "BadDisk"
+    WORLD_CHANGED = "WorldChanged"  # what the action was planned on is no longer so
+    INTERNAL_ERROR = "InternalError"

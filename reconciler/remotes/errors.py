@@ -1,0 +1,45 @@
+"""What can happen at a remote. Nothing else leaves this package.
+
+RemoteError
+├─ Missing        it is not there (the remote said so, it is not a failure to look)
+├─ Exists         the name is taken
+├─ NoSpace        no space, inodes or quota left
+├─ Denied         permissions, read-only file system
+├─ TooLarge       an object is larger than it may be
+└─ Unavailable    I/O error, stale handle, time-out: nothing is known
+"""
+
+
+class RemoteError(Exception):
+    """remote, key: on what. errno: the system's number, 0 if there is none."""
+
+    def __init__(self, remote: str, key: str, message: str, errno: int = 0) -> None:
+        super().__init__(f"{remote}:{key}: {message}")
+        self.remote = remote
+        self.key = key
+        self.message = message
+        self.errno = errno
+
+
+class Missing(RemoteError):
+    pass
+
+
+class Exists(RemoteError):
+    pass
+
+
+class NoSpace(RemoteError):
+    pass
+
+
+class Denied(RemoteError):
+    pass
+
+
+class TooLarge(RemoteError):
+    pass
+
+
+class Unavailable(RemoteError):
+    pass

@@ -1,0 +1,4 @@
+"""Desired state arrives: files are watched, manifests parsed, secrets fetched.
+
+Knows directories and YAML; never pools, remotes or plans.
+"""
