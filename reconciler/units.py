@@ -42,13 +42,12 @@ def parse_span(text: str) -> timedelta:
 def render_size(size_bytes: int) -> str:
     """Render bytes for people, three significant digits: "4.1 GiB", "512 B"."""
     value = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(value) < 1024:
-            break
+    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while abs(value) >= 1024 and len(units) > 1:
         value /= 1024
-    else:
-        unit = "PiB"
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        units.pop(0)
+    whole = units[0] == "B" or abs(value) >= 100
+    return f"{value:.0f} {units[0]}" if whole else f"{value:.1f} {units[0]}"
 
 
 def render_span(span: timedelta) -> str:

@@ -1,2 +1,1 @@
-"""The command line: parses words, opens the doors' tools, renders values.
-"""
+"""The command line: parses words, opens the doors' tools, renders values."""

@@ -203,12 +203,12 @@ class RestoreDisk:
     reason: Reason = Reason.REQUESTED
 
 
-Action = (
-    Snapshot | Export | Merge | Prune | CleanFiles | CleanSnapshot | RestoreVm | RestoreDisk
+Action = Snapshot | Export | Merge | Prune | CleanFiles | CleanSnapshot | RestoreVm | RestoreDisk
+
+
+_NOT_IDENTITY = frozenset(
+    {"due", "reason", "vm_name", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
-
-
-_NOT_IDENTITY = frozenset({"due", "reason", "vm_name", "estimate_bytes", "freed_bytes", "data_bytes"})
 
 
 def as_dict(action: Action) -> dict[str, Any]:
@@ -227,8 +227,11 @@ def id_of(action: Action) -> ActionId:
 def _plain(value: Any, leave_out: frozenset[str] = frozenset()) -> Any:
     match value:
         case dict():
-            return {key: _plain(inner, leave_out) for key, inner in value.items()
-                    if key not in leave_out}
+            return {
+                key: _plain(inner, leave_out)
+                for key, inner in value.items()
+                if key not in leave_out
+            }
         case list() | tuple():
             return [_plain(inner, leave_out) for inner in value]
         case datetime():

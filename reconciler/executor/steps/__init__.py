@@ -1,2 +1,1 @@
-"""One action, one file, one function: `run(action, tools)`. A step knows no other.
-"""
+"""One action, one file, one function: `run(action, tools)`. A step knows no other."""
