@@ -18,6 +18,7 @@ class Latest(Generic[T]):
         self._value = value
         self._version = 0
         self._changed = asyncio.Event()
+        self._bells: list[asyncio.Event] = []
 
     @property
     def value(self) -> T:
@@ -33,6 +34,12 @@ class Latest(Generic[T]):
         self._version += 1
         self._changed.set()
         self._changed = asyncio.Event()
+        for bell in self._bells:
+            bell.set()
+
+    def ring(self, bell: asyncio.Event) -> None:
+        """Set `bell` at each put from now on: how one reader waits for several mailboxes."""
+        self._bells.append(bell)
 
     async def newer_than(self, version: int) -> tuple[int, T]:
         """Wait until the version exceeds `version`; return it with its value."""

@@ -1,0 +1,77 @@
+"""The tick: desired and observed in, a plan and a report out.
+
+Wakes when a mailbox changes or when the plan said that time alone would change it. Acts on
+nothing: the executor reads the plan. Nothing ever tells the loop "it worked"; it sees that it
+worked, so that recovery after a crash is the same code as any other tick.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from reconciler.clock import Clock
+from reconciler.desired.state import Desired
+from reconciler.latest import Latest
+from reconciler.observed.progress import Progress
+from reconciler.observed.state import Observed
+from reconciler.plan.plan import Plan
+from reconciler.plan.planner import plan
+from reconciler.status.report import Report
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """Turns the newest pictures into the newest plan, one tick at a time."""
+
+    def __init__(
+        self,
+        desired: Latest[Desired],
+        observed: Latest[Observed],
+        progress: Latest[Progress],
+        clock: Clock,
+    ) -> None:
+        self.plan: Latest[Plan] = Latest(Plan())
+        self.report: Latest[Report | None] = Latest(None)
+        self._desired = desired
+        self._observed = observed
+        self._progress = progress
+        self._clock = clock
+        self._bell = asyncio.Event()
+        for mailbox in (desired, observed, progress):
+            mailbox.ring(self._bell)
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        sentence = ""
+        while True:
+            self._bell.clear()
+            report = await self._tick()
+            if report.sentence != sentence:
+                sentence = report.sentence
+                log.info("tick", sentence=sentence)
+            await self._rest(report.plan.wake_at)
+
+    async def _tick(self) -> Report:
+        desired = self._desired.value
+        observed = replace(self._observed.value, progress=self._progress.value)
+        now = self._clock.now()
+        # Ten thousand VMs take most of a second: the event loop has bytes to move meanwhile.
+        planned = await asyncio.to_thread(plan, desired, observed, now)
+        report = Report(desired=desired, observed=observed, plan=planned, at=now)
+        self.plan.put(planned)
+        self.report.put(report)
+        return report
+
+    async def _rest(self, wake_at: datetime | None) -> None:
+        async with asyncio.TaskGroup() as group:
+            alarm = group.create_task(self._ring_at(wake_at)) if wake_at is not None else None
+            await self._bell.wait()
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _ring_at(self, instant: datetime) -> None:
+        await self._clock.sleep_until(instant)
+        self._bell.set()

@@ -1,0 +1,151 @@
+"""Looks at one remote: a full look now and then, a quick one at the VMs our own hands touched.
+
+Turns what `catalog.read` sees into a RemoteView; a VM that cannot be read wholly becomes Unknown,
+alone; a remote that cannot be listed becomes Unknown, whole. Decides nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from reconciler.catalog import read
+from reconciler.clock import Clock
+from reconciler.ids import RemoteName, VmUuid
+from reconciler.observed.chain import History
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.unknown import Unknown
+from reconciler.plan.reasons import Reason
+from reconciler.remotes.errors import RemoteError
+from reconciler.remotes.remote import Remote
+
+log = structlog.get_logger(__name__)
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_READERS = 8  # VMs read at once: hides the latency of a network file system, floods none
+
+
+class RemoteObserver:
+    """Keeps one remote's view fresh. open_remote: gives the opened remote, or raises RemoteError.
+
+    look_every_s: how often everything is looked at again, for what others do to the remote.
+    deadline_s: a look that takes longer than this makes the remote Unknown (a hung mount).
+    """
+
+    def __init__(
+        self,
+        name: RemoteName,
+        open_remote: Callable[[RemoteName], Awaitable[Remote]],
+        clock: Clock,
+        publish: Callable[[RemoteView | Unknown], None],
+        look_every_s: float = 60.0,
+        deadline_s: float = 600.0,
+    ) -> None:
+        self._name = name
+        self._open_remote = open_remote
+        self._clock = clock
+        self._publish = publish
+        self._look_every_s = look_every_s
+        self._deadline_s = deadline_s
+        self._headers = read.Headers()
+        self._view: RemoteView | Unknown | None = None
+        self._touched: dict[VmUuid, datetime] = {}
+        self._bell = asyncio.Event()
+
+    def poke(self, touched: Iterable[tuple[VmUuid, datetime]]) -> None:
+        """Look again at these VMs, unless they have been looked at since the instant given."""
+        for vm, at in touched:
+            if at > self._touched.get(vm, _seen_at(self._view, vm)):
+                self._touched[vm] = at
+                self._bell.set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self._look(self._look_at_everything)
+            try:
+                async with asyncio.timeout(self._look_every_s):
+                    while True:
+                        await self._bell.wait()
+                        await self._look(self._look_at_touched)
+            except TimeoutError:
+                continue
+
+    async def _look(self, how: Callable[[], Awaitable[RemoteView]]) -> None:
+        self._bell.clear()
+        view: RemoteView | Unknown
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                view = await how()
+        except TimeoutError:
+            view = self._unknown(f"no answer within {self._deadline_s:.0f} s")
+        except RemoteError as error:
+            view = self._unknown(str(error))
+        if isinstance(view, Unknown) and not isinstance(self._view, Unknown):
+            log.warning("remote not readable", remote=self._name, why=view.why)
+        self._view = view
+        self._publish(view)
+
+    def _unknown(self, why: str) -> Unknown:
+        since = self._view.since if isinstance(self._view, Unknown) else self._clock.now()
+        return Unknown(since=since, reason=Reason.REMOTE_UNAVAILABLE, why=why)
+
+    async def _look_at_everything(self) -> RemoteView:
+        as_of = self._clock.now()
+        self._touched.clear()
+        remote = await self._open_remote(self._name)
+        space = await remote.space()
+        vms = await read.list_vms(remote)
+        histories = await self._read_all(remote, vms)
+        return RemoteView(
+            name=self._name,
+            as_of=as_of,
+            free_bytes=space.free_bytes,
+            total_bytes=space.total_bytes,
+            histories=histories,
+        )
+
+    async def _look_at_touched(self) -> RemoteView:
+        if not isinstance(self._view, RemoteView):
+            return await self._look_at_everything()
+        touched, self._touched = self._touched, {}
+        remote = await self._open_remote(self._name)
+        space = await remote.space()
+        fresh = await self._read_all(remote, touched)
+        return replace(
+            self._view,
+            free_bytes=space.free_bytes,
+            histories={**self._view.histories, **fresh},
+        )
+
+    async def _read_all(
+        self, remote: Remote, vms: Iterable[VmUuid]
+    ) -> dict[VmUuid, History | Unknown]:
+        histories: dict[VmUuid, History | Unknown] = {}
+        waiting = list(vms)[::-1]
+
+        async def reader() -> None:
+            while waiting:
+                vm = waiting.pop()
+                histories[vm] = await self._read_vm(remote, vm)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_READERS, len(waiting))):
+                group.create_task(reader())
+        return histories
+
+    async def _read_vm(self, remote: Remote, vm: VmUuid) -> History | Unknown:
+        as_of = self._clock.now()
+        try:
+            return await read.read_vm(remote, vm, as_of, self._headers)
+        except RemoteError as error:
+            return Unknown(since=as_of, reason=Reason.REMOTE_UNAVAILABLE, why=str(error))
+
+
+def _seen_at(view: RemoteView | Unknown | None, vm: VmUuid) -> datetime:
+    if not isinstance(view, RemoteView):
+        return _NEVER
+    history = view.histories.get(vm)
+    return history.as_of if isinstance(history, History) else view.as_of
