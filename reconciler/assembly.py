@@ -1,0 +1,97 @@
+"""The workers, joined by their mailboxes: one running reconciler without a door.
+
+Every door (command line, demo, later Kubernetes) fills `desired` and reads `report`; this is all
+that lies between.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.clock import Clock
+from reconciler.connections import Connections
+from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.executor.executor import Executor
+from reconciler.executor.records import Records
+from reconciler.executor.transfers import Transfer
+from reconciler.latest import Latest
+from reconciler.loop import Loop
+from reconciler.observed.pool import PoolView
+from reconciler.observed.progress import Progress
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.unknown import Unknown
+from reconciler.observers.gather import Gather, Observer
+from reconciler.observers.pools import PoolObserver
+from reconciler.observers.remotes import RemoteObserver
+from reconciler.status.report import Report
+
+
+class Reconciler:
+    """A whole reconciler in one process.
+
+    desired: the mailbox a door fills. act: False observes and plans and changes nothing anywhere.
+    records: path of the history file, None for none that lasts.
+    """
+
+    def __init__(
+        self,
+        desired: Latest[Desired],
+        clock: Clock,
+        reveal: Callable[[SecretRef], str],
+        *,
+        act: bool = True,
+        records: Path | None = None,
+    ) -> None:
+        self._clock = clock
+        self._act = act
+        self._connections = Connections(desired, reveal)
+        self._records = Records(records, owner=new_owner())
+        progress: Latest[Progress] = Latest(Progress())
+        self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
+        self._loop = Loop(desired, self._gather.observed, progress, clock)
+        self._executor = Executor(
+            desired,
+            self._gather.observed,
+            self._loop.plan,
+            progress,
+            self._connections,
+            self._records,
+            clock,
+        )
+
+    @property
+    def report(self) -> Latest[Report | None]:
+        """The newest report; None before the first tick."""
+        return self._loop.report
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """What is moving right now."""
+        return self._executor.transfers.read()
+
+    async def run(self) -> None:
+        """Work until cancelled; running actions end with it, their debris is the next start's."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._gather.run(), name="gather")
+                group.create_task(self._loop.run(), name="loop")
+                if self._act:
+                    group.create_task(self._executor.run(), name="executor")
+        finally:
+            await self._connections.close()
+            await self._records.close()
+
+    def _pool_observer(self, pool: Pool, publish: Callable[[PoolView | Unknown], None]) -> Observer:
+        return PoolObserver(pool.name, self._connections.pool, self._clock, publish)
+
+    def _remote_observer(
+        self, remote: Remote, publish: Callable[[RemoteView | Unknown], None]
+    ) -> Observer:
+        return RemoteObserver(remote.name, self._connections.remote, self._clock, publish)
+
+
+def new_owner() -> str:
+    """Name this process in records: host, process id and a random part."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"

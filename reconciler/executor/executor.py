@@ -1,0 +1,175 @@
+"""Actions happen here: what the plan wants and `admit` lets in is run, and its end is noted.
+
+The one place that starts tasks for actions. A step may fail in any way; only `verdict.py` says
+what a failure means. What a step did is never reported to the planner: it is observed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from reconciler.clock import Clock
+from reconciler.connections import Connections
+from reconciler.desired.state import Desired
+from reconciler.executor.records import Records
+from reconciler.executor.steps import step_of
+from reconciler.executor.tools import Tools
+from reconciler.executor.transfers import Gauge, Transfers
+from reconciler.executor.verdict import verdict
+from reconciler.ids import ActionId, PoolName
+from reconciler.latest import Latest
+from reconciler.observed.progress import Attempt, Progress
+from reconciler.observed.state import Observed
+from reconciler.plan.actions import Action, id_of
+from reconciler.plan.admit import admit
+from reconciler.plan.claims import touched_by
+from reconciler.plan.plan import Plan
+from reconciler.plan.reasons import Reason
+
+log = structlog.get_logger(__name__)
+
+
+class Executor:
+    """Runs admitted actions until cancelled; running steps then end with their tasks."""
+
+    def __init__(
+        self,
+        desired: Latest[Desired],
+        observed: Latest[Observed],
+        plan: Latest[Plan],
+        progress: Latest[Progress],
+        connections: Connections,
+        records: Records,
+        clock: Clock,
+    ) -> None:
+        self.transfers = Transfers()
+        self._desired = desired
+        self._observed = observed
+        self._plan = plan
+        self._progress = progress
+        self._connections = connections
+        self._records = records
+        self._clock = clock
+        self._tasks: dict[ActionId, asyncio.Task[None]] = {}
+        self._export_slots: dict[PoolName, asyncio.Semaphore] = {}
+
+    async def run(self) -> None:
+        """Follow the plan for ever."""
+        async with asyncio.TaskGroup() as group:
+            async for plan in self._plan.follow():
+                for cancelled in plan.cancel:
+                    if (task := self._tasks.get(cancelled)) is not None:
+                        task.cancel()
+                observed = replace(self._observed.value, progress=self._progress.value)
+                for action in admit(plan, observed, self._desired.value, self._clock.now()):
+                    self._start(group, action)
+
+    def _start(self, group: asyncio.TaskGroup, action: Action) -> None:
+        started_at = self._clock.now()
+        id_ = id_of(action)
+        progress = self._progress.value
+        self._progress.put(
+            replace(
+                progress,
+                running={**progress.running, id_: started_at},
+                touched={**progress.touched, **dict.fromkeys(touched_by(action), started_at)},
+            )
+        )
+        self._tasks[id_] = group.create_task(self._carry_out(action, started_at), name=id_)
+
+    async def _carry_out(self, action: Action, started_at: datetime) -> None:
+        """Run one step to its end. Only a cancelled process lets an exception out."""
+        gauge = self.transfers.begin(action, started_at)
+        row = await self._records.begin(action, started_at)
+        log.info("action started", **_fields(action), reason=action.reason)
+        try:
+            await step_of(action)(action, self._tools(gauge))
+        except asyncio.CancelledError:
+            asked_for = id_of(action) in self._plan.value.cancel
+            attempt = self._attempt(action, Reason.CANCELLED if asked_for else Reason.INTERRUPTED)
+            self._note_end(action, attempt)
+            await asyncio.shield(self._note_record(row, attempt, gauge, "Cancelled"))
+            if not asked_for:
+                raise
+        except Exception as error:
+            attempt = verdict(action, error, self._before(action), self._clock.now())
+            log.warning(
+                "action failed",
+                **_fields(action),
+                reason=attempt.reason,
+                why=attempt.why,
+                again=str(attempt.not_before),
+                exc_info=error if attempt.reason == Reason.INTERNAL_ERROR else None,
+            )
+            self._note_end(action, attempt)
+            await self._note_record(row, attempt, gauge, "Failed")
+        else:
+            attempt = Attempt(ended_at=self._clock.now(), succeeded=True)
+            log.info("action ended", **_fields(action), bytes=gauge.done_bytes)
+            self._note_end(action, attempt)
+            await self._note_record(row, attempt, gauge, "Succeeded")
+
+    def _tools(self, gauge: Gauge) -> Tools:
+        return Tools(
+            clock=self._clock,
+            gauge=gauge,
+            pool=self._connections.pool,
+            remote=self._connections.remote,
+            export_slot=self._export_slot,
+        )
+
+    def _export_slot(self, pool: PoolName) -> AbstractAsyncContextManager[object]:
+        slots = self._export_slots.get(pool)
+        if slots is None:
+            limit = self._desired.value.pools[pool].exports_max
+            slots = self._export_slots[pool] = asyncio.Semaphore(limit)
+        return slots
+
+    def _before(self, action: Action) -> Attempt | None:
+        return self._progress.value.ended.get(id_of(action))
+
+    def _attempt(self, action: Action, reason: Reason) -> Attempt:
+        now = self._clock.now()
+        before = self._before(action)
+        return Attempt(
+            ended_at=now,
+            succeeded=False,
+            count=before.count if before is not None else 0,
+            not_before=now,
+            reason=reason,
+            why=f"{action.verb} was {reason.lower()}",
+        )
+
+    def _note_end(self, action: Action, attempt: Attempt) -> None:
+        id_ = id_of(action)
+        progress = self._progress.value
+        running = {other: at for other, at in progress.running.items() if other != id_}
+        self._tasks.pop(id_, None)
+        self.transfers.end(action)
+        self._progress.put(
+            replace(
+                progress,
+                running=running,
+                ended={**progress.ended, id_: attempt},
+                touched={**progress.touched, **dict.fromkeys(touched_by(action), attempt.ended_at)},
+            )
+        )
+
+    async def _note_record(self, row: int, attempt: Attempt, gauge: Gauge, outcome: str) -> None:
+        await self._records.end(
+            row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
+        )
+
+
+def _fields(action: Action) -> dict[str, str]:
+    return {
+        "action": id_of(action),
+        "vm": action.vm_name,
+        "place": getattr(action, "remote", None) or getattr(action, "pool", ""),
+    }
+
+

@@ -1,0 +1,26 @@
+"""What a step is handed: opened pools and remotes, limits, the clock, and its gauge."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from reconciler.clock import Clock
+from reconciler.executor.transfers import Gauge
+from reconciler.ids import PoolName, RemoteName
+from reconciler.remotes.remote import Remote
+from reconciler.xapi.client import XapiClient
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """One action's tools.
+
+    pool, remote: give the opened thing, or raise the craft's error. export_slot: entered once per
+    disk, so that a pool never exports more disks at once than its limit, whatever was admitted.
+    """
+
+    clock: Clock
+    gauge: Gauge
+    pool: Callable[[PoolName], Awaitable[XapiClient]]
+    remote: Callable[[RemoteName], Awaitable[Remote]]
+    export_slot: Callable[[PoolName], AbstractAsyncContextManager[object]]

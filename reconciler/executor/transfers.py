@@ -1,0 +1,73 @@
+"""What is moving right now: one gauge per running action, read by whoever draws progress.
+
+Gauges are written by steps as bytes go by and read at the reader's own pace, so a fast transfer
+never floods a slow terminal.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.ids import ActionId
+from reconciler.plan.actions import Action, id_of
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One running action. total_bytes: 0 while it is not known."""
+
+    id: ActionId
+    action: Action
+    started_at: datetime
+    done_bytes: int
+    total_bytes: int
+
+
+class Gauge:
+    """Counts the bytes of one action."""
+
+    def __init__(self, action: Action, started_at: datetime) -> None:
+        self._action = action
+        self._started_at = started_at
+        self._done_bytes = 0
+        self._total_bytes = 0
+
+    @property
+    def done_bytes(self) -> int:
+        return self._done_bytes
+
+    def expect(self, count: int) -> None:
+        """Say that `count` more bytes will go by."""
+        self._total_bytes += count
+
+    def advance(self, count: int) -> None:
+        """Say that `count` more bytes went by."""
+        self._done_bytes += count
+
+    def read(self) -> Transfer:
+        return Transfer(
+            id=id_of(self._action),
+            action=self._action,
+            started_at=self._started_at,
+            done_bytes=self._done_bytes,
+            total_bytes=max(self._total_bytes, self._done_bytes) if self._total_bytes else 0,
+        )
+
+
+class Transfers:
+    """The gauges of all running actions."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[ActionId, Gauge] = {}
+
+    def begin(self, action: Action, started_at: datetime) -> Gauge:
+        gauge = self._gauges[id_of(action)] = Gauge(action, started_at)
+        return gauge
+
+    def end(self, action: Action) -> None:
+        self._gauges.pop(id_of(action), None)
+
+    def read(self) -> tuple[Transfer, ...]:
+        """Every running action's transfer, oldest first."""
+        return tuple(
+            sorted((gauge.read() for gauge in self._gauges.values()), key=lambda t: t.started_at)
+        )

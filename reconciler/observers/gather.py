@@ -1,0 +1,116 @@
+"""One picture of everything: an observer per pool and remote, gathered into one mailbox.
+
+Starts an observer when a pool or remote becomes desired, stops it when it no longer is, starts it
+afresh when its settings change, and pokes the ones whose part of the world our hands touched.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.desired.state import Desired, Pool, Remote
+from reconciler.ids import PoolName, RemoteName, VmUuid
+from reconciler.latest import Latest
+from reconciler.observed.pool import PoolView
+from reconciler.observed.progress import Progress
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.state import Observed
+from reconciler.observed.unknown import Unknown
+
+Touched = Iterable[tuple[VmUuid, datetime]]
+
+
+class Observer(Protocol):
+    """Looks for ever; publishes through the callback it was made with."""
+
+    async def run(self) -> None: ...
+
+    def poke(self, touched: Touched) -> None:
+        """Look again soon at what was touched after the given instants."""
+
+
+MakePoolObserver = Callable[[Pool, Callable[[PoolView | Unknown], None]], Observer]
+MakeRemoteObserver = Callable[[Remote, Callable[[RemoteView | Unknown], None]], Observer]
+
+
+class Gather:
+    """Keeps `observed` the newest picture of all pools and remotes that are desired."""
+
+    def __init__(
+        self,
+        desired: Latest[Desired],
+        progress: Latest[Progress],
+        make_pool_observer: MakePoolObserver,
+        make_remote_observer: MakeRemoteObserver,
+    ) -> None:
+        self.observed: Latest[Observed] = Latest(Observed())
+        self._desired = desired
+        self._progress = progress
+        self._make_pool_observer = make_pool_observer
+        self._make_remote_observer = make_remote_observer
+        self._running: dict[
+            tuple[str, str], tuple[Pool | Remote, Observer, asyncio.Task[None]]
+        ] = {}
+
+    async def run(self) -> None:
+        """Follow desired state and progress for ever."""
+        bell = asyncio.Event()
+        self._desired.ring(bell)
+        self._progress.ring(bell)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                bell.clear()
+                self._match(group, self._desired.value)
+                self._poke(self._progress.value)
+                await bell.wait()
+
+    def _match(self, group: asyncio.TaskGroup, desired: Desired) -> None:
+        wanted: dict[tuple[str, str], Pool | Remote] = {
+            **{("pool", name): pool for name, pool in desired.pools.items()},
+            **{("remote", name): remote for name, remote in desired.remotes.items()},
+        }
+        for key, (settings, _, task) in list(self._running.items()):
+            if wanted.get(key) != settings:
+                task.cancel()
+                del self._running[key]
+                self._forget(*key)
+        for key, settings in wanted.items():
+            if key not in self._running:
+                observer = self._make(settings)
+                task = group.create_task(observer.run(), name=f"observe {key[0]} {key[1]}")
+                self._running[key] = (settings, observer, task)
+
+    def _make(self, settings: Pool | Remote) -> Observer:
+        match settings:
+            case Pool(name=name):
+                return self._make_pool_observer(settings, lambda view: self._see_pool(name, view))
+            case Remote(name=name):
+                return self._make_remote_observer(
+                    settings, lambda view: self._see_remote(name, view)
+                )
+
+    def _poke(self, progress: Progress) -> None:
+        by_place: dict[tuple[str, str], list[tuple[VmUuid, datetime]]] = {}
+        for (kind, name, vm), at in progress.touched.items():
+            by_place.setdefault((kind, name), []).append((VmUuid(vm), at))
+        for key, touched in by_place.items():
+            if key in self._running:
+                self._running[key][1].poke(touched)
+
+    def _see_pool(self, name: PoolName, view: PoolView | Unknown) -> None:
+        observed = self.observed.value
+        self.observed.put(replace(observed, pools={**observed.pools, name: view}))
+
+    def _see_remote(self, name: RemoteName, view: RemoteView | Unknown) -> None:
+        observed = self.observed.value
+        self.observed.put(replace(observed, remotes={**observed.remotes, name: view}))
+
+    def _forget(self, kind: str, name: str) -> None:
+        observed = self.observed.value
+        pools = {key: view for key, view in observed.pools.items() if (kind, key) != ("pool", name)}
+        remotes = {
+            key: view for key, view in observed.remotes.items() if (kind, key) != ("remote", name)
+        }
+        self.observed.put(replace(observed, pools=pools, remotes=remotes))
