@@ -5,7 +5,6 @@ what a failure means. What a step did is never reported to the planner: it is ob
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +14,8 @@ import structlog
 from reconciler.clock import Clock
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
+from reconciler.executor.dispatch import carry_out
 from reconciler.executor.records import Records
-from reconciler.executor.steps import step_of
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
@@ -87,7 +86,7 @@ class Executor:
         row = await self._records.begin(action, started_at)
         log.info("action started", **_fields(action), reason=action.reason)
         try:
-            await step_of(action)(action, self._tools(gauge))
+            await carry_out(action, self._tools(gauge))
         except asyncio.CancelledError:
             asked_for = id_of(action) in self._plan.value.cancel
             attempt = self._attempt(action, Reason.CANCELLED if asked_for else Reason.INTERRUPTED)
@@ -171,5 +170,3 @@ def _fields(action: Action) -> dict[str, str]:
         "vm": action.vm_name,
         "place": getattr(action, "remote", None) or getattr(action, "pool", ""),
     }
-
-

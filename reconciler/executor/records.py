@@ -83,7 +83,7 @@ class Records:
 
         def insert() -> int:
             cursor = self._connection.execute(
-                f"insert into tries ({columns}) values ({marks})",  # noqa: S608 (own names)
+                f"insert into tries ({columns}) values ({marks})",
                 tuple(row.values()),
             )
             self._connection.commit()

@@ -1,0 +1,49 @@
+"""Which step carries out which action: the one table of it, checked for completeness by types."""
+
+from typing import assert_never
+
+from reconciler.executor.steps import (
+    clean_files,
+    clean_snapshot,
+    export,
+    merge,
+    prune,
+    restore_disk,
+    restore_vm,
+    snapshot,
+)
+from reconciler.executor.tools import Tools
+from reconciler.plan.actions import (
+    Action,
+    CleanFiles,
+    CleanSnapshot,
+    Export,
+    Merge,
+    Prune,
+    RestoreDisk,
+    RestoreVm,
+    Snapshot,
+)
+
+
+async def carry_out(action: Action, tools: Tools) -> None:
+    """Run the action's step. Raises whatever the step's crafts raise."""
+    match action:
+        case Snapshot():
+            await snapshot.run(action, tools)
+        case Export():
+            await export.run(action, tools)
+        case Merge():
+            await merge.run(action, tools)
+        case Prune():
+            await prune.run(action, tools)
+        case CleanFiles():
+            await clean_files.run(action, tools)
+        case CleanSnapshot():
+            await clean_snapshot.run(action, tools)
+        case RestoreVm():
+            await restore_vm.run(action, tools)
+        case RestoreDisk():
+            await restore_disk.run(action, tools)
+        case _:
+            assert_never(action)
