@@ -1,0 +1,197 @@
+"""What is kept: rules as data, and which restore points they keep, as a pure function.
+
+Each calendar rule (hourly … yearly) sorts points into buckets of the schedule's zone and keeps the
+*latest* point of each of the newest N buckets that hold any: a night that failed does not use up
+one of seven days. `last` keeps the newest N points, `within` all points younger than a span. A
+point stays if any rule keeps it; so one more rule, or a larger number, never deletes more.
+
+Weeks are ISO weeks (Monday to Sunday; 2027-01-01 lies in 2026-W53). Hours are real hours: the one
+that comes twice in autumn is two buckets. No rule at all keeps everything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cache, lru_cache
+from math import floor
+from zoneinfo import ZoneInfo
+
+from reconciler.desired.schedule import check_zone
+from reconciler.units import render_span
+
+_DAY_S = 86400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_DAYS_MAX = 16384  # remembered per zone: forty-four years
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Keep rules; 0 and None: no such rule. zone: IANA name whose calendar makes the buckets."""
+
+    last: int = 0
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    within: timedelta | None = None
+    zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if min(self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly) < 0:
+            raise ValueError("a retention rule keeps zero points or more")
+
+    @property
+    def keeps_everything(self) -> bool:
+        return self.within is None and not any(
+            (self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
+        )
+
+    def keep(self, taken: Sequence[datetime], now: datetime) -> dict[int, tuple[str, ...]]:
+        """Say which points stay, and why.
+
+        taken: aware instants, oldest first. Returns the index of each kept point with the rules
+        that keep it ("last", "daily 2026-01-01", "within 30d"); what is missing may go.
+        """
+        if self.keeps_everything:
+            return dict.fromkeys(range(len(taken)), ("everything",))
+        seconds = [floor(instant.timestamp()) for instant in taken]
+        assert seconds == sorted(seconds), "points come oldest first"
+        kept: dict[int, list[str]] = {}
+        newest = len(seconds) - 1
+        for index in range(newest, max(newest - self.last, -1), -1):
+            kept[index] = ["last"]
+        self._keep_buckets(seconds, kept)
+        if self.within is not None:
+            name = f"within {render_span(self.within)}"
+            for index in range(newest, -1, -1):
+                if now - taken[index] > self.within:
+                    break
+                kept.setdefault(index, []).append(name)
+        return {index: tuple(names) for index, names in kept.items()}
+
+    def _keep_buckets(self, seconds: list[int], kept: dict[int, list[str]]) -> None:
+        counts = (self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
+        if not any(counts):
+            return
+        walls = _walls_of(self.zone, seconds)
+        for (bucket_of, name_of), count in zip(_CALENDARS, counts, strict=True):
+            if not count:
+                continue
+            filled: set[int] = set()
+            for index in range(len(walls) - 1, -1, -1):
+                bucket = bucket_of(walls[index], seconds[index])
+                if bucket in filled:
+                    continue
+                if len(filled) == count:
+                    break
+                filled.add(bucket)
+                kept.setdefault(index, []).append(name_of(bucket))
+
+
+# ── buckets: each is one integer, and has a name ──────────────────────────────────────────────────
+#
+# Planning asks for hundreds of thousands of buckets, so a wall time is an integer too: seconds
+# since 1970-01-01T00:00 on the zone's clock. Which day, week, month it lies in is a division or a
+# look-up in a small table; datetime objects are made for names only, once each.
+
+
+def _walls_of(zone: str, seconds: list[int]) -> list[int]:
+    by_day = _offsets_of(zone)
+    offsets = [by_day[second // _DAY_S] for second in seconds]
+    return [
+        second + (_offset_at(zone, second) if offset_s is None else offset_s)
+        for second, offset_s in zip(seconds, offsets, strict=True)
+    ]
+
+
+@cache
+def _offsets_of(zone: str) -> "_Offsets":
+    check_zone(zone)  # so that this cache grows with the zones there are, not with what is asked
+    return _Offsets(zone)
+
+
+class _Offsets(dict[int, int | None]):
+    """The zone's offset in seconds on each UTC day; None on a day on which the clock is moved."""
+
+    def __init__(self, zone: str) -> None:
+        super().__init__()
+        self._zone = zone
+
+    def __missing__(self, day: int) -> int | None:
+        if len(self) >= _DAYS_MAX:
+            self.clear()
+        first, last = (_offset_at(self._zone, day * _DAY_S + second) for second in (0, _DAY_S))
+        self[day] = first if first == last else None
+        return self[day]
+
+
+def _offset_at(zone: str, second: int) -> int:
+    offset = (_EPOCH + second * _SECOND).astimezone(ZoneInfo(zone)).utcoffset()
+    assert offset is not None, "every zone has an offset"
+    return offset // _SECOND
+
+
+def _hour_of(wall: int, second: int) -> int:
+    """Name the wall hour by the real time at which its clock began it: a repeated hour is two."""
+    return wall // 3600 * _DAY_S * 2 + (wall - second)
+
+
+def _hour_name(bucket: int) -> str:
+    hour, offset_s = divmod(bucket + _DAY_S, _DAY_S * 2)
+    offset = timezone(timedelta(seconds=offset_s - _DAY_S))
+    return f"hourly {(_EPOCH + timedelta(hours=hour)).replace(tzinfo=offset):%Y-%m-%d %H:00%z}"
+
+
+def _day_of(wall: int, second: int) -> int:
+    return wall // _DAY_S
+
+
+def _day_name(bucket: int) -> str:
+    return f"daily {_date_of(bucket)}"
+
+
+def _week_of(wall: int, second: int) -> int:
+    return (wall // _DAY_S + 3) // 7  # 1970-01-01 was a Thursday
+
+
+def _week_name(bucket: int) -> str:
+    year, week, _ = _date_of(bucket * 7).isocalendar()  # its Thursday decides the year
+    return f"weekly {year}-W{week:02}"
+
+
+@lru_cache(maxsize=16384)
+def _month_of_day(day: int) -> int:
+    date = _date_of(day)
+    return date.year * 12 + date.month - 1
+
+
+def _month_of(wall: int, second: int) -> int:
+    return _month_of_day(wall // _DAY_S)
+
+
+def _month_name(bucket: int) -> str:
+    return f"monthly {bucket // 12}-{bucket % 12 + 1:02}"
+
+
+def _year_of(wall: int, second: int) -> int:
+    return _month_of_day(wall // _DAY_S) // 12
+
+
+def _year_name(bucket: int) -> str:
+    return f"yearly {bucket}"
+
+
+def _date_of(day: int) -> date:
+    return date.fromordinal(_EPOCH.toordinal() + day)
+
+
+_Calendar = tuple[Callable[[int, int], int], Callable[[int], str]]
+_CALENDARS: tuple[_Calendar, ...] = (
+    (_hour_of, lru_cache(4096)(_hour_name)),
+    (_day_of, lru_cache(4096)(_day_name)),
+    (_week_of, lru_cache(4096)(_week_name)),
+    (_month_of, lru_cache(4096)(_month_name)),
+    (_year_of, lru_cache(4096)(_year_name)),
+)
