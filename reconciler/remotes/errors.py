@@ -9,6 +9,9 @@ RemoteError
 └─ Unavailable    I/O error, stale handle, time-out: nothing is known
 """
 
+import errno
+import os
+
 
 class RemoteError(Exception):
     """remote, key: on what. errno: the system's number, 0 if there is none."""
@@ -43,3 +46,23 @@ class TooLarge(RemoteError):
 
 class Unavailable(RemoteError):
     pass
+
+
+_KINDS: dict[int, type[RemoteError]] = {
+    errno.ENOENT: Missing,
+    errno.EEXIST: Exists,
+    errno.ENOTEMPTY: Exists,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.EROFS: Denied,
+}
+
+
+def from_os_error(remote: str, key: str, error: OSError) -> RemoteError:
+    """Say in this package's words what the system said; whatever is not known is Unavailable."""
+    number = error.errno or 0
+    message = error.strerror or (os.strerror(number) if number else str(error))
+    return _KINDS.get(number, Unavailable)(remote, key, message, number)

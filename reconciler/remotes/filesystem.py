@@ -17,12 +17,16 @@ Piece = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """size_bytes: 0 for directories. mtime_ns: by the file server's clock."""
+    """size_bytes: 0 for directories. mtime_ns: by the file server's clock.
+
+    is_regular: False for directories and for whatever is no file either: links, pipes, devices.
+    """
 
     size_bytes: int
     mtime_ns: int
     is_directory: bool
     inode: int
+    is_regular: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Space:
 
 
 class Handle(Protocol):
-    """An open file. Offsets and sizes are bytes. Calls on one handle come from one thread at a time."""
+    """An open file. Offsets and sizes are bytes. One thread at a time calls one handle."""
 
     def pread_into(self, target: memoryview, offset: int) -> int:
         """Read into `target`; return the count, short only at the end of the file."""
@@ -69,6 +73,9 @@ class Filesystem(Protocol):
 
     def stat(self, path: str) -> Stat: ...
 
+    def entries(self, path: str) -> list[tuple[str, Stat]]:
+        """Names in a directory with what `stat` says of each, sorted; one walk for all of them."""
+
     def list(self, path: str) -> list[str]:
         """Names in a directory, sorted. "" is the root. ENOENT if it is not there."""
 
@@ -85,6 +92,7 @@ class Filesystem(Protocol):
     def sync_directory(self, path: str) -> None:
         """Make creations, renames and removals in a directory durable. "" is the root."""
 
-    def set_mtime(self, path: str, mtime_ns: int) -> None: ...
+    def set_mtime(self, path: str, mtime_ns: int | None) -> None:
+        """None: the present, by the file server's clock."""
 
     def space(self) -> Space: ...

@@ -23,12 +23,15 @@ class Traits:
     reflink: files can share extents, so that copies of aligned ranges cost nothing.
     replace: rename over an existing name is atomic. patch: files can be written in the middle.
     block_align: extents must start at multiples of this to be shared, bytes.
+    directory_sync: directories can be synced; where they cannot, a rename is as durable as the
+    server makes it.
     """
 
     reflink: bool
     replace: bool = True
     patch: bool = True
     block_align: int = 4096
+    directory_sync: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,148 @@
+"""What survives a power cut, made of file-system calls: directories, publishing, removing.
+
+Every function blocks and runs as one piece on one thread. The order of calls in here is the
+promise of `Remote`: a name appears whole or not at all, and once a function has returned, what it
+did survives. Nothing is ever overwritten in place.
+
+Knows the storage port. Never knows threads, event loops or what the bytes mean.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
+
+PARTIAL_SUFFIX = ".partial"
+_SETTLED_MAX = 100_000
+
+
+class Durable:
+    """The calls of one file system in safe order.
+
+    random_name: gives a name nobody else will think of, of letters and digits.
+    directory_sync: whether directories can be synced here.
+    """
+
+    def __init__(
+        self, filesystem: Filesystem, random_name: Callable[[], str], *, directory_sync: bool
+    ) -> None:
+        self._filesystem = filesystem
+        self._random_name = random_name
+        self._directory_sync = directory_sync
+        self._settled: set[str] = set()
+
+    def put(self, key: str, content: Piece) -> None:
+        """Publish a small object. Leaves a partial file behind only if removing it fails too."""
+        directory, _, name = key.rpartition("/")
+        temporary = f".{name}.{self._random_name()}{PARTIAL_SUFFIX}"
+        temporary = f"{directory}/{temporary}" if directory else temporary
+        try:
+            with _closing(self.create(temporary)) as handle:
+                handle.pwritev([content], 0)
+                handle.sync()
+            self._rename(temporary, key)
+        except OSError:
+            # Whatever failed, the file is not to be trusted: an error of fsync is reported once,
+            # after that the kernel has forgotten it. The object is written anew by the next try.
+            with contextlib.suppress(OSError):
+                self._filesystem.unlink(temporary)
+            raise
+        self._sync_directory(directory)
+
+    def create(self, key: str) -> Handle:
+        """Create a file under a free name, with the directories above it."""
+        with self._surprised():
+            self.ensure_directory(key.rpartition("/")[0])
+            return self._filesystem.create(key)
+
+    def publish(self, temporary: str, key: str) -> None:
+        """Give a synced file its name."""
+        directory = key.rpartition("/")[0]
+        with self._surprised():
+            self.ensure_directory(directory)
+            self._rename(temporary, key)
+        self._sync_directory(directory)
+        if (above := temporary.rpartition("/")[0]) != directory:
+            self._sync_directory(above)
+
+    def delete(self, key: str) -> None:
+        """Remove a file; the directory is synced even if it was gone: that may not be durable."""
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.unlink(key)
+        with contextlib.suppress(FileNotFoundError):
+            self._sync_directory(key.rpartition("/")[0])
+
+    def make_directory(self, key: str) -> None:
+        """Make one directory, the ones above as needed. Raises FileExistsError."""
+        with self._surprised():
+            self.ensure_directory(key.rpartition("/")[0])
+            self._filesystem.make_directory(key)
+
+    def touch(self, key: str) -> Stat:
+        """Set the modification time to the file server's present."""
+        self._filesystem.set_mtime(key, None)
+        return self._filesystem.stat(key)
+
+    def space(self) -> Space:
+        return self._filesystem.space()
+
+    def ensure_directory(self, key: str) -> None:
+        """Make a directory and those above it, each durable before anything is put into it.
+
+        One that was there already may have been made a moment before a crash and never synced,
+        so each is synced once by this process, whoever made it.
+        """
+        if not key or key in self._settled:
+            return
+        above = key.rpartition("/")[0]
+        self.ensure_directory(above)
+        with contextlib.suppress(FileExistsError):  # a file? the next call inside will tell
+            self._filesystem.make_directory(key)
+        self._sync_directory(above)
+        if len(self._settled) >= _SETTLED_MAX:
+            self._settled.clear()
+        self._settled.add(key)
+
+    @contextlib.contextmanager
+    def _surprised(self) -> Iterator[None]:
+        """Trust no directory any more once one is missing: somebody else removed it."""
+        try:
+            yield
+        except FileNotFoundError:
+            self._settled.clear()
+            raise
+
+    def _rename(self, source: str, target: str) -> None:
+        """Rename; a lost reply (NFS sends again and hears ENOENT) is told from a lost file."""
+        inode = self._filesystem.stat(source).inode
+        try:
+            self._filesystem.rename(source, target)
+        except OSError:
+            if not self._was_renamed(source, target, inode):
+                raise
+
+    def _was_renamed(self, source: str, target: str, inode: int) -> bool:
+        try:
+            self._filesystem.stat(source)
+        except FileNotFoundError:
+            with contextlib.suppress(OSError):
+                return self._filesystem.stat(target).inode == inode
+        except OSError:
+            pass
+        return False
+
+    def _sync_directory(self, key: str) -> None:
+        if self._directory_sync:
+            self._filesystem.sync_directory(key)
+
+
+@contextlib.contextmanager
+def _closing(handle: Handle) -> Iterator[Handle]:
+    """Close on leaving; an error of close counts, unless there was one before it."""
+    try:
+        yield handle
+    except BaseException:
+        with contextlib.suppress(OSError):
+            handle.close()
+        raise
+    handle.close()

@@ -1,0 +1,92 @@
+"""What a file system can do, found out by doing it on scratch files: tables of names lie.
+
+Blocking; one call of `probe` a remote, when it is opened for writing.
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable
+
+from reconciler.remotes.filesystem import Filesystem
+from reconciler.remotes.remote import Traits
+
+SCRATCH_DIRECTORY = ".reconciler"
+"""At the root of a remote; names with a dot are ignored by Xen Orchestra."""
+
+_PREFIX = "probe-"
+_CLONE_BYTES = 4096
+_LEFT_BEHIND_NS = 3600 * 10**9
+# What "this file system has no such thing" looks like; any other error is a failure to look.
+_UNABLE = frozenset(
+    {errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EPERM}
+)
+
+READ_ONLY = Traits(reflink=False, replace=False, patch=False)
+
+
+def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
+    """Find out the traits of a file system. Raises OSError if it cannot even be written to."""
+    with contextlib.suppress(FileExistsError):
+        filesystem.make_directory(SCRATCH_DIRECTORY)
+    name = random_name()
+    first = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-1.partial"
+    second = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-2.partial"
+    try:
+        reflink = _reflinks(filesystem, first, second)
+        _remove_left_behind(filesystem, first)
+        replace = _replaces(filesystem, first, second)
+        directory_sync = _able(lambda: filesystem.sync_directory(SCRATCH_DIRECTORY))
+    finally:
+        for path in (first, second):
+            with contextlib.suppress(OSError):
+                filesystem.unlink(path)
+    return Traits(reflink=reflink, replace=replace, patch=True, directory_sync=directory_sync)
+
+
+def _reflinks(filesystem: Filesystem, first: str, second: str) -> bool:
+    """Two files, an extent of one shared with the other; both exist afterwards."""
+    source = filesystem.create(first)
+    try:
+        source.pwritev([b"\1" * (2 * _CLONE_BYTES)], 0)
+        source.sync()
+        target = filesystem.create(second)
+        try:
+            if not _able(lambda: target.clone_from(source, _CLONE_BYTES, 0, _CLONE_BYTES)):
+                return False
+            copy = bytearray(_CLONE_BYTES)
+            target.pread_into(memoryview(copy), 0)
+            return copy == b"\1" * _CLONE_BYTES
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _replaces(filesystem: Filesystem, first: str, second: str) -> bool:
+    """Rename over a name that is taken."""
+    inode = filesystem.stat(first).inode
+    try:
+        filesystem.rename(first, second)
+    except FileExistsError:
+        return False
+    return filesystem.stat(second).inode == inode
+
+
+def _able(attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except OSError as error:
+        if error.errno in _UNABLE:
+            return False
+        raise
+    return True
+
+
+def _remove_left_behind(filesystem: Filesystem, ours: str) -> None:
+    """Remove scratch files of probes that were killed; ages are differences of server times."""
+    present_ns = filesystem.stat(ours).mtime_ns
+    for name, stat in filesystem.entries(SCRATCH_DIRECTORY):
+        is_scratch = name.startswith(_PREFIX) and name.endswith(".partial") and stat.is_regular
+        if is_scratch and present_ns - stat.mtime_ns > _LEFT_BEHIND_NS:
+            with contextlib.suppress(OSError):
+                filesystem.unlink(f"{SCRATCH_DIRECTORY}/{name}")
