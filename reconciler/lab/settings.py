@@ -1,0 +1,28 @@
+"""The lab's knobs: how slow, how patient and how tidy the simulated pool is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Settings:
+    """All spans in seconds. The defaults are quick; a real pool's figures stand beside them."""
+
+    login_failure_delay_s: float = 1.0  # real: 5
+    call_latency_s: float = 0.0
+    event_batch_s: float = 0.05  # how long event.from gathers more before it answers
+    coalesce_delay_s: float = 1.0  # real: 300, and only after a VDI was destroyed
+    coalesce: bool = True
+    detach_delay_s: float = 0.0  # real: seconds on LVM, between last byte and task success
+    guest_boot_s: float = 0.1  # until the guest's tools report
+    wait_s: float = 7200.0  # how long a call waits for another operation to end
+    export_wait_s: float = 120.0
+    retry_s: float = 0.05  # how often it looks (real: 1 to 20)
+    stall_s: float = 300.0  # an idle transfer is cut
+    session_idle_s: float = 24 * 3600.0
+    sessions_per_originator: int = 500
+    task_keep_s: float = 65 * 60.0  # after it finished
+    task_pending_s: float = 24 * 3600.0  # without progress
+    tasks_max: int = 200
+    housekeeping_s: float = 30.0
+    chain_depth_max: int = 30
+    bandwidth_bytes_per_s: int = 0  # of one transfer; 0 is unlimited
