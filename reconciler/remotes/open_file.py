@@ -36,10 +36,13 @@ class OpenFile:
         content = bytearray(count)
         got = await self.read_into(memoryview(content), offset)
         if got < count:
-            raise RemoteError(
-                self._remote, self._key, f"the file ends at byte {offset + got}, inside a read"
-            )
+            raise self._too_short(offset + got)
         return bytes(content)
+
+    async def read_many(self, offsets: Sequence[int], count: int) -> list[bytes]:
+        return await self._threads.run_stoppable(
+            self._key, lambda flag: self._read_many(offsets, count, flag)
+        )
 
     async def write(self, pieces: Sequence[Piece], offset: int) -> None:
         await self._threads.run(self._key, self._handle.pwritev, pieces, offset)
@@ -63,6 +66,23 @@ class OpenFile:
 
     async def close(self) -> None:
         await self._threads.run(self._key, self._handle.close)
+
+    def _read_many(self, offsets: Sequence[int], count: int, flag: Flag) -> list[bytes]:
+        """On a thread: read all pieces, or some of them if nobody wants them any more."""
+        content = bytearray(count)
+        view = memoryview(content)
+        pieces = []
+        for offset in offsets:
+            if flag.is_set():
+                break
+            got = self._handle.pread_into(view, offset)
+            if got < count:
+                raise self._too_short(offset + got)
+            pieces.append(bytes(content))
+        return pieces
+
+    def _too_short(self, end: int) -> RemoteError:
+        return RemoteError(self._remote, self._key, f"the file ends at byte {end}, inside a read")
 
     def _move(self, moves: Sequence[Move], flag: Flag) -> None:
         """On a thread: carry out moves until all are done or nobody wants them any more."""

@@ -61,6 +61,9 @@ class RemoteFile(Protocol):
     async def read(self, offset: int, count: int) -> bytes:
         """Read exactly `count` bytes. Raises RemoteError if the file is shorter."""
 
+    async def read_many(self, offsets: Sequence[int], count: int) -> list[bytes]:
+        """Read exactly `count` bytes at each offset, in one go (small pieces, far apart)."""
+
     async def write(self, pieces: Sequence[Piece], offset: int) -> None: ...
 
     async def move(self, moves: Sequence[Move]) -> None:
