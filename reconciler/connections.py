@@ -16,7 +16,8 @@ from reconciler.latest import Latest
 from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.open import open_remote
-from reconciler.xapi.client import XapiClient, open_client
+from reconciler.xapi.client import XapiClient
+from reconciler.xapi.trust import Pins, Trust, parse_fingerprints
 
 log = structlog.get_logger(__name__)
 
@@ -81,13 +82,13 @@ class Connections:
         await self._remotes.close()
 
     async def _open_pool(self, pool: Pool) -> XapiClient:
-        return await open_client(
-            urls=pool.urls,
-            username=pool.username,
-            password=lambda: self._reveal(pool.password),
-            ca=pool.ca,
-            fingerprint=pool.fingerprint,
-            streams_max=pool.exports_max,
+        pins = Pins(parse_fingerprints(pool.fingerprint)) if pool.fingerprint else None
+        return XapiClient(
+            pool.urls,
+            pool.username,
+            lambda: self._reveal(pool.password),
+            Trust(ca=pool.ca, pins=pins),
+            transfers_max=pool.exports_max,
         )
 
     async def _open_remote(self, remote: Remote) -> FileRemote:

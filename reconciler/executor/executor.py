@@ -7,7 +7,8 @@ what a failure means. What a step did is never reported to the planner: it is ob
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -25,11 +26,15 @@ from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.admit import admit
-from reconciler.plan.claims import touched_by
+from reconciler.plan.claims import claims_of, touched_by
 from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
 
 log = structlog.get_logger(__name__)
+
+V = TypeVar("V")
+
+_MEMORY = timedelta(days=1)  # longer than any back-off: what is forgotten counts as never tried
 
 
 class Executor:
@@ -75,7 +80,7 @@ class Executor:
             replace(
                 progress,
                 running={**progress.running, id_: started_at},
-                touched={**progress.touched, **dict.fromkeys(touched_by(action), started_at)},
+                claims={**progress.claims, id_: claims_of(action)},
             )
         )
         self._tasks[id_] = group.create_task(self._carry_out(action, started_at), name=id_)
@@ -146,15 +151,15 @@ class Executor:
     def _note_end(self, action: Action, attempt: Attempt) -> None:
         id_ = id_of(action)
         progress = self._progress.value
-        running = {other: at for other, at in progress.running.items() if other != id_}
+        touched = dict.fromkeys(touched_by(claims_of(action)), attempt.ended_at)
         self._tasks.pop(id_, None)
         self.transfers.end(action)
         self._progress.put(
-            replace(
-                progress,
-                running=running,
-                ended={**progress.ended, id_: attempt},
-                touched={**progress.touched, **dict.fromkeys(touched_by(action), attempt.ended_at)},
+            Progress(
+                running=_without(progress.running, id_),
+                claims=_without(progress.claims, id_),
+                ended=_recent({**progress.ended, id_: attempt}, attempt.ended_at),
+                touched={**progress.touched, **touched},
             )
         )
 
@@ -162,6 +167,14 @@ class Executor:
         await self._records.end(
             row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
         )
+
+
+def _without(entries: Mapping[ActionId, V], id_: ActionId) -> dict[ActionId, V]:
+    return {other: entry for other, entry in entries.items() if other != id_}
+
+
+def _recent(ended: Mapping[ActionId, Attempt], now: datetime) -> dict[ActionId, Attempt]:
+    return {id_: attempt for id_, attempt in ended.items() if now - attempt.ended_at < _MEMORY}
 
 
 def _fields(action: Action) -> dict[str, str]:

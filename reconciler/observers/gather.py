@@ -93,8 +93,8 @@ class Gather:
 
     def _poke(self, progress: Progress) -> None:
         by_place: dict[tuple[str, str], list[tuple[VmUuid, datetime]]] = {}
-        for (kind, name, vm), at in progress.touched.items():
-            by_place.setdefault((kind, name), []).append((VmUuid(vm), at))
+        for place, at in progress.touched.items():
+            by_place.setdefault((place.kind.lower(), place.name), []).append((place.vm, at))
         for key, touched in by_place.items():
             if key in self._running:
                 self._running[key][1].poke(touched)

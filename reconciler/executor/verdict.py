@@ -1,0 +1,81 @@
+"""What a failure means: the one place where an error becomes "again, then" or "a person must look".
+
+Crafts raise what happened. Here it gets a reason code, and a time for the next try; whether a next
+try makes sense at all is the planner's affair, which plans from the world and not from errors.
+"""
+
+from datetime import datetime, timedelta
+
+from reconciler.catalog.errors import CatalogError, LockedByOther, NotSafe
+from reconciler.observed.progress import Attempt
+from reconciler.plan.actions import Action, id_of
+from reconciler.plan.backoff import not_before
+from reconciler.plan.reasons import Reason
+from reconciler.remotes.errors import Missing, NoSpace, RemoteError
+from reconciler.transfer.errors import TransferError
+from reconciler.transfer.source import StreamError
+from reconciler.vhd.errors import VhdError
+from reconciler.xapi.errors import (
+    GONE,
+    CredentialsInvalid,
+    StreamBroken,
+    StreamStalled,
+    XapiError,
+    XapiFailure,
+)
+
+_OTHER_WRITER_WAIT = timedelta(seconds=15)  # a lock without a heartbeat is stale after ten
+
+
+def verdict(action: Action, error: Exception, before: Attempt | None, now: datetime) -> Attempt:
+    """Judge a failed try. before: how the try before this one ended, if there was one."""
+    cause = _cause(error)
+    count = before.count + 1 if before is not None else 1
+    reason = reason_of(cause)
+    again = not_before(id_of(action), count, now)
+    if reason is Reason.FOREIGN_WRITER:
+        again = min(again, now + _OTHER_WRITER_WAIT)
+    return Attempt(
+        ended_at=now,
+        succeeded=False,
+        count=count,
+        not_before=again,
+        reason=reason,
+        why=str(cause) or type(cause).__name__,
+    )
+
+
+def reason_of(error: Exception) -> Reason:  # noqa: PLR0911 (it is a table)
+    """Give the reason code of what happened."""
+    match error:
+        case TimeoutError() | StreamStalled():
+            return Reason.TIMED_OUT
+        case LockedByOther():
+            return Reason.FOREIGN_WRITER
+        case NotSafe():
+            return Reason.WORLD_CHANGED
+        case NoSpace():
+            return Reason.INSUFFICIENT_SPACE
+        case Missing():
+            return Reason.WORLD_CHANGED
+        case RemoteError():
+            return Reason.REMOTE_ERROR
+        case CredentialsInvalid():
+            return Reason.CREDENTIALS_INVALID
+        case XapiFailure(code=code) if code in GONE:
+            return Reason.WORLD_CHANGED
+        case StreamBroken() | StreamError():
+            return Reason.STREAM_BROKEN
+        case XapiError():
+            return Reason.XAPI_ERROR
+        case VhdError() | TransferError() | CatalogError():
+            return Reason.BAD_DISK
+        case _:
+            return Reason.INTERNAL_ERROR
+
+
+def _cause(error: Exception) -> Exception:
+    """Take the first real failure out of a group: siblings were only cancelled because of it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
