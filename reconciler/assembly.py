@@ -33,7 +33,7 @@ class Reconciler:
     """A whole reconciler in one process.
 
     desired: the mailbox a door fills. act: False observes and plans and changes nothing anywhere.
-    records: path of the history file, None for none that lasts.
+    records: path of the history file, None for none that lasts. owner: names this process in it.
     """
 
     def __init__(
@@ -44,11 +44,12 @@ class Reconciler:
         *,
         act: bool = True,
         records: Path | None = None,
+        owner: str | None = None,
     ) -> None:
         self._clock = clock
         self._act = act
-        self._connections = Connections(desired, reveal)
-        self._records = Records(records, owner=new_owner())
+        self._connections = Connections(desired, reveal, read_only=not act)
+        self._records = Records(records, owner=owner or new_owner())
         progress: Latest[Progress] = Latest(Progress())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
         self._loop = Loop(desired, self._gather.observed, progress, clock)

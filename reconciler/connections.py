@@ -59,10 +59,20 @@ class _Shelf(Generic[Settings, Opened]):
 class Connections:
     """Gives opened pools and remotes of the newest desired state."""
 
-    def __init__(self, desired: Latest[Desired], reveal: Callable[[SecretRef], str]) -> None:
-        """reveal: fetches a secret at the moment of its use."""
+    def __init__(
+        self,
+        desired: Latest[Desired],
+        reveal: Callable[[SecretRef], str],
+        *,
+        read_only: bool = False,
+    ) -> None:
+        """reveal: fetches a secret at the moment of its use.
+
+        read_only: opens every remote so, whatever is desired: nothing is written by looking.
+        """
         self._desired = desired
         self._reveal = reveal
+        self._read_only = read_only
         self._pools: _Shelf[Pool, XapiClient] = _Shelf(self._open_pool)
         self._remotes: _Shelf[Remote, FileRemote] = _Shelf(self._open_remote)
 
@@ -92,4 +102,6 @@ class Connections:
         )
 
     async def _open_remote(self, remote: Remote) -> FileRemote:
-        return await open_remote(remote.name, remote.path, read_only=remote.read_only)
+        return await open_remote(
+            remote.name, remote.path, read_only=self._read_only or remote.read_only
+        )
