@@ -117,10 +117,10 @@ class Bat:
         (it has not while a merge in place is under way).
         """
         present = sorted(self._sectors)[: self.count()]
-        free = -(-data_start // SECTOR)
+        free = tables_end = -(-data_start // SECTOR)
         for sector in present:
             if sector < free:
-                what = "the tables" if sector == present[0] else "another block"
+                what = "the tables" if sector < tables_end else "another block"
                 block = self._sectors.index(sector)
                 raise VhdInvalid(f"block {block} at sector {sector} overlaps {what}", "bat")
             free = sector + _RECORD_SECTORS
