@@ -41,7 +41,7 @@ _EVERY_HOUR = frozenset(range(24))
 _CHARACTERS_MAX = 200  # of an expression: no calendar needs more, and parsing costs by the term
 _NEIGHBOURHOOD = timedelta(hours=26)  # no wall clock is further from UTC, and no two changes closer
 _WINDOWS_MAX = 8192
-_EXAMPLE = 'write five fields, for example "30 2 * * *", or @hourly, @daily, @weekly …'
+_EXAMPLE = "for example 30 2 * * *, or @hourly, @daily, @weekly …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Schedule:
         """Check an expression and a zone. Raises ValueError with a text for the author."""
         check_zone(zone)
         text = " ".join(cron.split())
-        _check_cron(text)
+        check_cron(text)
         return cls(text, zone)
 
     def last_due(self, now: datetime) -> datetime | None:
@@ -97,21 +97,21 @@ def check_zone(zone: str) -> None:
             pass  # unknown, or a path trick, or a directory such as "Europe"
     names = {name.casefold(): name for name in available_timezones()}
     near = get_close_matches(zone.casefold()[:64], names, n=1, cutoff=0.6)
-    advice = f"did you mean {names[near[0]]!r}?" if near else "write for example Europe/Paris"
-    raise ValueError(f"{zone[:64]!r} is not an IANA time zone; {advice}")
+    advice = f"did you mean {names[near[0]]}?" if near else "for example Europe/Paris"
+    raise ValueError(f"{_quoted(zone)} is not an IANA time zone; {advice}")
 
 
-def _check_cron(cron: str) -> None:
+def check_cron(cron: str) -> None:
     if cron.startswith("@"):
         if cron.casefold() not in _NICKNAMES:
-            raise ValueError(f"{cron[:32]!r} is not known; write {', '.join(_NICKNAMES)}")
+            raise ValueError(f"{_quoted(cron)} is not known; there are {', '.join(_NICKNAMES)}")
         return
     fields = cron.split(" ")
     if not cron or len(cron) > _CHARACTERS_MAX or len(fields) != len(_FIELDS):
         count = len(fields) if cron else 0
         if count == len(_FIELDS) + 1:
-            raise ValueError("a cron expression has five fields: seconds are not supported")
-        raise ValueError(f"a cron expression has five fields, not {count}; {_EXAMPLE}")
+            raise ValueError("must have five fields, not six; seconds are not supported")
+        raise ValueError(f"must have five fields; {_EXAMPLE}")
     for position, (field, (name, allowed)) in enumerate(zip(fields, _FIELDS, strict=True)):
         alone = ["*"] * len(_FIELDS)
         alone[position] = field
@@ -120,12 +120,16 @@ def _check_cron(cron: str) -> None:
         except (CronSimError, ValueError) as error:
             stable = " (H, a hashed minute, is not supported)" if field[:1].upper() == "H" else ""
             raise ValueError(
-                f"{field!r} is no {name}: {allowed}, with * , - and /{stable}"
+                f"{_quoted(field)} is no {name}; it is {allowed}, with * , - and /{stable}"
             ) from error
     try:
         next(CronSim(cron, datetime(2000, 1, 1)))
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f"{cron!r} names a date that never comes") from error
+        raise ValueError(f"{_quoted(cron)} names a date that never comes") from error
+
+
+def _quoted(text: str) -> str:
+    return f'"{text[:64]}"'
 
 
 # ── slots ─────────────────────────────────────────────────────────────────────────────────────────

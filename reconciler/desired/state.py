@@ -124,7 +124,7 @@ class Desired:
     """All that should be. problems: what could not be understood; its objects are protected.
 
     protected_jobs: jobs known by id (last good version, or named in a broken manifest) whose
-    points no rule may delete.
+    points no rule may delete. warnings: not mistakes, but perhaps not what the author means.
     """
 
     pools: Mapping[PoolName, Pool] = field(default_factory=dict)
@@ -134,3 +134,4 @@ class Desired:
     requests: tuple[RunRequest, ...] = ()
     approvals: tuple[Approval, ...] = ()
     protected_jobs: frozenset[JobId] = frozenset()
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,354 @@
+"""Manifests to Desired: all of them together, all mistakes at once, nothing lost by a mistake.
+
+Each object is in force in its newest version that is right. A version with mistakes, alone or
+together with others, leaves the one before it in force (`before` of the call, `good` of its
+answer) and protects what it touches: no rule deletes restore points of a job that is faulty, that
+may stand in a file nobody can read, or that uses a faulty pool or remote. What is in force always
+fits together: a job never names a pool or remote that is not there.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.desired.clashes import Clash, Value, missing_hint, nested_remotes, shared_ids
+from reconciler.desired.document import BrokenDocument, Identity, ManifestFile, Path
+from reconciler.desired.identities import job_id
+from reconciler.desired.job import JobSpec
+from reconciler.desired.manifest import JOB, POOL, REMOTE, Manifest, read_manifest
+from reconciler.desired.pool import PoolSpec
+from reconciler.desired.problems import Problem
+from reconciler.desired.remote import RemoteSpec
+from reconciler.desired.state import Approval, Desired, Job, Pool, Remote, RunRequest
+from reconciler.desired.wording import quoted
+from reconciler.ids import JobId
+
+PROBLEMS_MAX = 500  # of one file; more are counted only
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """The last version of an object that was right, and the file it stood in."""
+
+    path: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """desired: what is in force. good: to be handed in with the next reading of the files."""
+
+    desired: Desired
+    good: Mapping[Identity, Good] = field(default_factory=dict)
+
+
+def resolve(
+    files: Sequence[ManifestFile], before: Mapping[Identity, Good] | None = None
+) -> Resolution:
+    """Resolve one reading of all files; `before` is `good` of the reading before it."""
+    return _Resolver(files, before or {}).resolve()
+
+
+class _Resolver:
+    def __init__(self, files: Sequence[ManifestFile], before: Mapping[Identity, Good]) -> None:
+        self._files = files
+        self._before = before
+        self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._declared: defaultdict[Identity, list[Manifest | BrokenDocument]] = defaultdict(list)
+        self._manifests: list[Manifest] = []
+        self._faulty: set[Identity] = set()
+        self._protected: set[JobId] = set()
+        self._force: dict[Identity, Value] = {}
+        self._new: dict[Identity, Manifest] = {}  # whose version in force is the one just read
+
+    def resolve(self) -> Resolution:
+        self._read()
+        self._find_duplicates()
+        self._keep_unseen()
+        self._admit(POOL)
+        self._admit(REMOTE)
+        self._settle_remotes()
+        self._admit(JOB)
+        self._settle_jobs()
+        return Resolution(self._desired(), self._good())
+
+    # ── reading ──
+
+    def _read(self) -> None:
+        for file in self._files:
+            self._problems.extend(file.problems)
+            self._warnings.extend(file.warnings)
+            for broken in file.broken:
+                self._problems.append(broken.problem)
+                if broken.identity is not None:
+                    self._declared[broken.identity].append(broken)
+                    self._fault(broken.identity, broken.pinned_job)
+            for document in file.documents:
+                manifest = read_manifest(document)
+                self._problems.extend(manifest.problems)
+                self._warnings.extend(manifest.warnings)
+                self._manifests.append(manifest)
+                if manifest.identity is None:
+                    continue
+                self._declared[manifest.identity].append(manifest)
+                if manifest.spec is None:
+                    self._fault(manifest.identity, manifest.pinned_job)
+
+    def _fault(self, identity: Identity, pinned: str | None = None) -> None:
+        """Note that the version just read is not in force, and protect what it touches."""
+        self._faulty.add(identity)
+        self._new.pop(identity, None)
+        if identity.kind != JOB:
+            return
+        self._protected.add(job_id(identity, pinned))
+        good = self._before.get(identity)
+        if good is not None and isinstance(good.value, Job):
+            self._protected.add(good.value.id)
+
+    def _find_duplicates(self) -> None:
+        for identity, declared in self._declared.items():
+            if len(declared) < 2:
+                continue
+            for manifest in declared:
+                self._fault(identity, manifest.pinned_job)
+                if isinstance(manifest, BrokenDocument):
+                    continue
+                other = next(one for one in declared if one is not manifest)
+                self._problem(
+                    manifest,
+                    ("metadata", "name"),
+                    f"{identity} is declared twice",
+                    f"it stands in {_place(other)}, too; remove one of them",
+                )
+
+    def _keep_unseen(self) -> None:
+        """Objects that no file declares any more are gone, unless their file cannot be told."""
+        unclear = {file.path for file in self._files if not file.whole}
+        # A faulty document under a name not known before may be a known object, renamed badly.
+        unclear |= {
+            one.document.path
+            for one in self._manifests
+            if one.spec is None and not one.foreign and one.identity not in self._before
+        }
+        for file in self._files:
+            held = [str(key) for key, good in self._before.items() if good.path == file.path]
+            if file.blank and held:
+                unclear.add(file.path)
+                self._problems.append(
+                    Problem(
+                        file.path,
+                        0,
+                        0,
+                        f"the file is empty; a moment ago it held {', '.join(sorted(held)[:3])}",
+                        "to remove its objects, delete the file",
+                    )
+                )
+        for identity, good in self._before.items():
+            if identity not in self._declared and good.path in unclear:
+                self._fault(identity)
+
+    # ── what is in force ──
+
+    def _admit(self, kind: str) -> None:
+        """Put each object's newest version that is right by itself in force."""
+        for identity, declared in self._declared.items():
+            if identity.kind != kind or identity in self._faulty:
+                continue
+            (manifest,) = declared
+            assert isinstance(manifest, Manifest)
+            match manifest.spec:
+                case PoolSpec() as spec:
+                    self._force[identity] = spec.pool(identity.full_name)
+                case RemoteSpec() as spec:
+                    self._force[identity] = spec.remote(identity.full_name)
+                case JobSpec() as spec:
+                    if not self._job_is_right(manifest, identity, spec):
+                        self._fault(identity)
+                        continue
+                    self._force[identity] = spec.job(identity)
+                case None:
+                    raise AssertionError("a manifest without a spec is faulty")
+            self._new[identity] = manifest
+        for identity in self._faulty:
+            if identity.kind == kind and identity in self._before:
+                self._force[identity] = self._before[identity].value
+
+    def _step_down(self, identity: Identity) -> None:
+        """Take a version out of force that does not fit to others; the one before it returns."""
+        was_new = identity in self._new
+        self._fault(identity)
+        del self._force[identity]
+        if was_new and identity in self._before:
+            self._force[identity] = self._before[identity].value
+
+    def _settle(self, clashes: Sequence[Clash], hint: str) -> None:
+        """New versions give way to old ones; of old ones alone, the last by name does."""
+        for clash in clashes:
+            manifest = self._new.get(clash.identity)
+            if manifest is not None:
+                self._problem(manifest, clash.path, clash.message, hint)
+        new = {clash.identity for clash in clashes if clash.identity in self._new}
+        for identity in new or {max(clash.identity for clash in clashes)}:
+            self._step_down(identity)
+
+    def _settle_remotes(self) -> None:
+        """No remote may lie in another: what one writes, the other would take for debris."""
+        while clashes := nested_remotes(self._force):
+            self._settle(clashes, "give each remote a directory of its own")
+
+    # ── jobs ──
+
+    def _job_is_right(self, manifest: Manifest, identity: Identity, spec: JobSpec) -> bool:
+        count = len(self._problems)
+        self._check_unique(manifest, "schedules", [one.name for one in spec.schedules], "name")
+        self._check_unique(
+            manifest, "targets", [one.remote_ref.name for one in spec.targets], "remoteRef", "name"
+        )
+        self._check_unique(manifest, "poolRefs", [one.name for one in spec.pool_refs], "name")
+        available = True
+        for index, pool in enumerate(spec.pool_refs):
+            path: Path = ("spec", "poolRefs", index, "name")
+            available &= self._check_reference(manifest, identity, POOL, pool.name, path)
+        for index, target in enumerate(spec.targets):
+            path = ("spec", "targets", index, "remoteRef", "name")
+            name = target.remote_ref.name
+            available &= self._check_reference(manifest, identity, REMOTE, name, path)
+        self._warn_of_retention(manifest, spec)
+        return available and len(self._problems) == count
+
+    def _check_unique(self, manifest: Manifest, part: str, names: list[str], *where: str) -> None:
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                first = names.index(name)
+                self._problem(
+                    manifest,
+                    ("spec", part, index, *where),
+                    f"{quoted(name)} is listed twice in spec.{part}",
+                    f"spec.{part}[{first}] has it already",
+                )
+
+    def _check_reference(
+        self, manifest: Manifest, owner: Identity, kind: str, name: str, path: Path
+    ) -> bool:
+        """Say whether what is referred to is in force; report it only if it is not declared."""
+        wanted = Identity(kind, owner.namespace, name)
+        if wanted in self._force or wanted in self._declared or wanted in self._faulty:
+            return wanted in self._force
+        unread = next((file.path for file in self._files if not file.whole), None)
+        hint = missing_hint(wanted, self._declared, unread)
+        self._problem(manifest, path, f"there is no {kind} {quoted(name)}", hint)
+        return False
+
+    def _warn_of_retention(self, manifest: Manifest, spec: JobSpec) -> None:
+        bare = [index for index, one in enumerate(spec.schedules) if one.retention is None]
+        if spec.retention is not None:
+            if not bare:
+                self._warn(
+                    manifest,
+                    ("spec", "retention"),
+                    "spec.retention is not used: every schedule has its own",
+                )
+            return
+        for index in bare:
+            self._warn(
+                manifest,
+                ("spec", "schedules", index, "name"),
+                f"no retention: every restore point of schedule"
+                f" {quoted(spec.schedules[index].name)} is kept",
+                "to prune, for example retention: {last: 7, weekly: 4}",
+            )
+
+    def _settle_jobs(self) -> None:
+        """Fit jobs to the pools and remotes in force, and tell apart those with one id."""
+        while clashes := shared_ids(self._force):
+            self._settle(clashes, "an id tells whose a restore point is; give each its own")
+        for identity, value in list(self._force.items()):
+            if isinstance(value, Job):
+                self._fit(identity, value)
+
+    def _fit(self, identity: Identity, job: Job) -> None:
+        """Leave out what is not in force; a job without a pool or remote left is not, either."""
+
+        def known(kind: str, name: str) -> bool:
+            return Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._force
+
+        fitted = replace(
+            job,
+            pools=tuple(pool for pool in job.pools if known(POOL, pool)),
+            remotes=tuple(remote for remote in job.remotes if known(REMOTE, remote)),
+        )
+        if fitted.pools and fitted.remotes:
+            self._force[identity] = fitted
+        else:
+            self._protected.add(job.id)
+            del self._force[identity]
+        touched = [(POOL, name) for name in job.pools] + [(REMOTE, name) for name in job.remotes]
+        if any(
+            Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._faulty
+            for kind, name in touched
+        ):
+            self._protected.add(job.id)
+
+    # ── answers ──
+
+    def _problem(self, manifest: Manifest, path: Path, message: str, hint: str = "") -> None:
+        subject = str(manifest.identity or "")
+        self._problems.append(manifest.document.problem(path, message, hint, subject=subject))
+
+    def _warn(self, manifest: Manifest, path: Path, message: str, hint: str = "") -> None:
+        key = path == ("spec", "retention")
+        subject = str(manifest.identity or "")
+        self._warnings.append(
+            manifest.document.problem(path, message, hint, key=key, subject=subject)
+        )
+
+    def _desired(self) -> Desired:
+        values = [value for _, value in sorted(self._force.items())]
+        new = [(self._force[identity], one) for identity, one in sorted(self._new.items())]
+        jobs = [(value, manifest) for value, manifest in new if isinstance(value, Job)]
+        return Desired(
+            pools={value.name: value for value in values if isinstance(value, Pool)},
+            remotes={value.name: value for value in values if isinstance(value, Remote)},
+            jobs={value.name: value for value in values if isinstance(value, Job)},
+            problems=_capped(self._problems),
+            warnings=_capped(self._warnings),
+            requests=tuple(
+                RunRequest(job.name, one.run_at) for job, one in jobs if one.run_at is not None
+            ),
+            approvals=tuple(Approval(one.approval) for _, one in jobs if one.approval),
+            protected_jobs=frozenset(self._protected),
+        )
+
+    def _good(self) -> dict[Identity, Good]:
+        """Remember new versions that are in force, and old ones of what is faulty."""
+        good = {
+            identity: self._before[identity]
+            for identity in self._faulty
+            if identity in self._before
+        }
+        for identity, manifest in self._new.items():
+            if identity in self._force:
+                good[identity] = Good(manifest.document.path, self._force[identity])
+        return good
+
+
+def _place(declared: Manifest | BrokenDocument) -> str:
+    if isinstance(declared, Manifest):
+        return f"{declared.document.path}:{declared.line}"
+    return f"{declared.problem.path}:{declared.problem.line}"
+
+
+def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort by place; of a file with very many, count those that nobody would read."""
+    by_path: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_path[problem.path].append(problem)
+    capped: list[Problem] = []
+    for path, found in sorted(by_path.items()):
+        found.sort(key=lambda one: (one.line, one.column, one.message))
+        capped += found[:PROBLEMS_MAX]
+        rest = len(found) - PROBLEMS_MAX
+        if rest > 0:
+            capped.append(Problem(path, 0, 0, f"and {rest} more mistakes in this file"))
+    return tuple(capped)
