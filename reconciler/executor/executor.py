@@ -5,6 +5,7 @@ what a failure means. What a step did is never reported to the planner: it is ob
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -178,8 +179,5 @@ def _recent(ended: Mapping[ActionId, Attempt], now: datetime) -> dict[ActionId, 
 
 
 def _fields(action: Action) -> dict[str, str]:
-    return {
-        "action": id_of(action),
-        "vm": action.vm_name,
-        "place": getattr(action, "remote", None) or getattr(action, "pool", ""),
-    }
+    place: str = getattr(action, "remote", None) or getattr(action, "pool", "")
+    return {"action": id_of(action), "vm": action.vm_name, "place": place}

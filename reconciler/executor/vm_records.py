@@ -1,16 +1,16 @@
 """The records of a VM that go into a restore point's metadata, collected from its pool.
 
-Whole XAPI records, as Xen Orchestra writes them, because a restore creates the VM from them, plus the
-few keys that it adds: which live disk a disk snapshot is of, its storage repository, and what a
+Whole XAPI records, as Xen Orchestra writes them, because a restore creates the VM from them, plus
+the few keys that it adds: which live disk a disk snapshot is of, its storage repository, and what a
 network interface was attached to. References stay as join keys inside one point and mean nothing
 outside it.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
+from reconciler.catalog.metadata import PointRecords
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiFailure
 
@@ -19,26 +19,7 @@ Record = dict[str, Any]
 _NULL = "OpaqueRef:NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class VmRecords:
-    """vbds, vdis, vifs: by reference. vdis holds the exported disk snapshots only."""
-
-    vm: Record
-    snapshot: Record
-    vbds: Mapping[str, Record]
-    vdis: Mapping[str, Record]
-    vifs: Mapping[str, Record]
-    vtpms: list[str | None]
-
-    def vdi_ref(self, uuid: str) -> str:
-        """Reference of a disk snapshot by uuid. Raises KeyError."""
-        for ref, record in self.vdis.items():
-            if record["uuid"] == uuid:
-                return ref
-        raise KeyError(uuid)
-
-
-async def collect(client: XapiClient, vm_uuid: str, snapshot_uuid: str) -> VmRecords:
+async def collect(client: XapiClient, vm_uuid: str, snapshot_uuid: str) -> PointRecords:
     """Read everything that is needed to make the VM again. Raises XapiError."""
     vm_ref, snapshot_ref = await _both(
         client.call("VM.get_by_uuid", vm_uuid), client.call("VM.get_by_uuid", snapshot_uuid)
@@ -59,7 +40,7 @@ async def collect(client: XapiClient, vm_uuid: str, snapshot_uuid: str) -> VmRec
         for record in vifs.values():
             group.create_task(_name_network(client, record))
         vtpms = group.create_task(_vtpm_contents(client, snapshot))
-    return VmRecords(vm, snapshot, vbds, vdis, vifs, vtpms.result())
+    return PointRecords(vm, snapshot, vbds, vdis, vifs, vtpms.result())
 
 
 async def _both(first: Any, second: Any) -> tuple[Any, Any]:

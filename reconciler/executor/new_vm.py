@@ -1,0 +1,174 @@
+"""A new VM out of a restore point's records: the VM, its disks, its devices, empty and stopped.
+
+Everything made here is marked with what it came from. What only made sense for the old VM (host,
+storage, other tools' marks) is left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.catalog.metadata import PointMetadata
+from reconciler.xapi.client import XapiClient
+from reconciler.xapi.errors import XapiFailure
+
+_NULL = "OpaqueRef:NULL"
+_RESTORING = "reconciler is restoring this VM"
+_TAG = "restored from backup"
+
+# Fields of a VM's record that `VM.create` takes and that mean something on another pool.
+_VM_FIELDS = (
+    "user_version",
+    "memory_static_max",
+    "memory_static_min",
+    "memory_dynamic_max",
+    "memory_dynamic_min",
+    "VCPUs_params",
+    "VCPUs_max",
+    "VCPUs_at_startup",
+    "actions_after_shutdown",
+    "actions_after_reboot",
+    "actions_after_crash",
+    "PV_bootloader",
+    "PV_kernel",
+    "PV_ramdisk",
+    "PV_args",
+    "PV_bootloader_args",
+    "PV_legacy_args",
+    "HVM_boot_policy",
+    "HVM_boot_params",
+    "HVM_shadow_multiplier",
+    "platform",
+    "PCI_bus",
+    "recommendations",
+    "xenstore_data",
+    "name_description",
+    "hardware_platform_version",
+    "has_vendor_device",
+    "domain_type",
+    "NVRAM",
+)
+
+_FOREIGN_MARKS = ("xo:backup:", "xo:copy_of", "xo:base_delta", "reconciler:")
+
+
+def record(metadata: PointMetadata, field: str) -> Mapping[str, Any]:
+    """A part of the metadata that only a restore looks into; empty if it is not there."""
+    value = (metadata.model_extra or {}).get(field)
+    return value if isinstance(value, dict) else {}
+
+
+async def create_vm(client: XapiClient, metadata: PointMetadata, name: str) -> str:
+    """Create the VM, blocked from starting; return its reference."""
+    old = {**metadata.vm.model_dump(by_alias=True), **(metadata.vm.model_extra or {})}
+    tags = [*old.get("tags", []), *([] if _TAG in old.get("tags", []) else [_TAG])]
+    struct = {
+        **{field: old[field] for field in _VM_FIELDS if field in old},
+        "name_label": f"[Restoring…] {name}",
+        "is_a_template": False,
+        "affinity": _NULL,
+        "tags": tags,
+        "other_config": {
+            **_clean(old.get("other_config", {})),
+            "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
+        },
+        "blocked_operations": {"start": _RESTORING, "start_on": _RESTORING},
+    }
+    return str(await client.call("VM.create", struct))
+
+
+async def new_disk(
+    client: XapiClient, metadata: PointMetadata, ref: str, sr: str, size_bytes: int
+) -> str:
+    """Create an empty disk for the point's disk under `ref`; return its reference."""
+    old = {**metadata.vdis[ref].model_dump(by_alias=True), **(metadata.vdis[ref].model_extra or {})}
+    struct = {
+        "name_label": old.get("name_label", ""),
+        "name_description": old.get("name_description", ""),
+        "SR": sr,
+        "virtual_size": size_bytes,
+        "type": old.get("type", "user"),
+        "sharable": False,
+        "read_only": False,
+        "other_config": {
+            **_clean(old.get("other_config", {})),
+            "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
+        },
+        "xenstore_data": {},
+        "sm_config": {},
+        "tags": old.get("tags", []),
+    }
+    return str(await client.call("VDI.create", struct))
+
+
+async def new_vbd(
+    client: XapiClient, metadata: PointMetadata, ref: str, vm: str, disk: str
+) -> None:
+    """Attach a new disk where the old one was; a disk that was attached twice is again."""
+    for old in record(metadata, "vbds").values():
+        if old.get("VDI") == ref:
+            struct = {
+                "VM": vm,
+                "VDI": disk,
+                "userdevice": old.get("userdevice", "autodetect"),
+                "bootable": old.get("bootable", False),
+                "mode": old.get("mode", "RW"),
+                "type": "Disk",
+                "unpluggable": old.get("unpluggable", True),
+                "empty": False,
+                "other_config": {"owner": ""},
+                "qos_algorithm_type": "",
+                "qos_algorithm_params": {},
+            }
+            await client.call("VBD.create", struct)
+
+
+async def create_interfaces(client: XapiClient, metadata: PointMetadata, vm: str) -> None:
+    """Create the interfaces on networks of the same uuid, else of the same name.
+
+    The old address is kept unless the old VM is still there: two on one network would be a fault.
+    An interface whose network exists no more is left out.
+    """
+    networks = await client.call("network.get_all_records")
+    by_uuid = {network["uuid"]: ref for ref, network in networks.items()}
+    by_name = {network["name_label"]: ref for ref, network in networks.items()}
+    keep_address = not await _exists(client, metadata.vm.uuid)
+    for old in record(metadata, "vifs").values():
+        network = by_uuid.get(old.get("$network$uuid", "")) or by_name.get(
+            old.get("$network$name_label", "")
+        )
+        if network is None:
+            continue
+        struct = {
+            "device": old.get("device", "0"),
+            "network": network,
+            "VM": vm,
+            "MAC": old.get("MAC", "") if keep_address else "",
+            "MTU": old.get("MTU", 1500),
+            "other_config": old.get("other_config", {}),
+            "qos_algorithm_type": "",
+            "qos_algorithm_params": {},
+        }
+        await client.call("VIF.create", struct)
+
+
+async def create_tpms(client: XapiClient, metadata: PointMetadata, vm: str) -> None:
+    """Create the virtual TPMs with the contents that the point holds."""
+    contents = (metadata.model_extra or {}).get("vtpms")
+    for content in contents if isinstance(contents, list) else []:
+        if isinstance(content, str):
+            tpm = await client.call("VTPM.create", vm, False)
+            await client.call("VTPM.set_contents", tpm, content)
+
+
+async def _exists(client: XapiClient, vm_uuid: str) -> bool:
+    try:
+        await client.call("VM.get_by_uuid", vm_uuid)
+    except XapiFailure as failure:
+        if failure.code == "UUID_INVALID":
+            return False
+        raise
+    return True
+
+
+def _clean(other_config: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in other_config.items() if not key.startswith(_FOREIGN_MARKS)}
