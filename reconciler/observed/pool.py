@@ -45,12 +45,15 @@ class Marks:
 
     stamp: when it was taken, and the name of the restore point that will be made from it.
     schedules: those whose slots this snapshot answers; empty for a run that was asked for by hand.
+    disks: the live disks it was made of, so that one that went missing is missed; empty if it
+    does not say.
     """
 
     job: JobId
     schedules: tuple[ScheduleId, ...]
     stamp: Stamp
     vm: VmUuid
+    disks: tuple[DiskUuid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,11 @@ class OrphanDiskSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """One pool, wholly read. as_of: everything that was true before this instant is in here."""
+    """One pool, wholly read. as_of: everything that was true before this instant is in here.
+
+    strays: snapshots of ours whose VM is no more. unreadable: what was there and could not be
+    understood, one sentence each; a VM whose disks are part of it says so in `busy`.
+    """
 
     name: PoolName
     uuid: str
@@ -118,3 +125,5 @@ class PoolView:
     as_of: datetime
     vms: Mapping[VmUuid, Vm] = field(default_factory=dict)
     orphans: tuple[OrphanDiskSnapshot, ...] = ()
+    strays: tuple[Snapshot, ...] = ()
+    unreadable: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Any
 
 from reconciler.xapi.deadlines import Deadlines, answer_bytes_max, is_idempotent
 from reconciler.xapi.endpoint import Endpoint, parse_host, parse_url
@@ -105,9 +106,10 @@ class XapiClient:
         """Where the master was last met; before the first login, the first configured host."""
         return self._master or self._configured[0]
 
-    async def call(self, method: str, *params: Json, deadline_s: float | None = None) -> Json:
+    async def call(self, method: str, *params: Json, deadline_s: float | None = None) -> Any:
         """Call `Class.message` with `params` (the session is put in front) and return its result.
 
+        Its type is what the method says it is, which only the caller knows: JSON's, in any case.
         Raises XapiError: see the table in errors.py.
         """
         async with self._lane:
@@ -242,9 +244,9 @@ class XapiClient:
         fingerprint = hashlib.sha256(password.encode()).digest()
         now = asyncio.get_running_loop().time()
         if self._refused is not None:
-            refused, until, error = self._refused
+            refused, until, refusal = self._refused
             if refused == fingerprint and now < until:
-                raise CredentialsInvalid(*error.args)
+                raise CredentialsInvalid(*refusal.args)
         try:
             ref, endpoint = await log_in(
                 self._candidates(),

@@ -145,8 +145,8 @@ async def import_vhd(
 
     The pool answers before it reads, so a redirect is met before the first piece is asked for.
     on_sent: told the size of each piece that went out. Raises XapiFailure with the task's error,
-    StreamBroken, OutcomeUnknown. Cancelled or failed, the transfer is stopped; the disk's content
-    is then undefined.
+    StreamBroken, OutcomeUnknown, and ValueError if the pieces are not `length` bytes. Cancelled or
+    failed, the transfer is stopped; the disk's content is then undefined.
     """
     what = f"import of {label or vdi}"
     headers = (("content-length", str(length)),)
@@ -177,12 +177,12 @@ async def _send(
         count = memoryview(piece).nbytes
         sent += count
         if sent > length:
-            raise StreamBroken(f"there is more to send than the {length} bytes announced")
+            raise ValueError(f"there is more to send than the {length} bytes announced")
         await link.write(piece)
         if on_sent is not None:
             on_sent(count)
     if sent != length:
-        raise StreamBroken(f"only {sent} of the {length} bytes announced were there to send")
+        raise ValueError(f"only {sent} of the {length} bytes announced were there to send")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,8 @@ def decode_answer(body: bytes, method: str, call_id: int, secrets: Sequence[str]
         raise BadAnswer(f"{method}: the answer is not a JSON object")
     if answer.get("id") not in (call_id, str(call_id)):
         raise BadAnswer(f"{method}: the answer belongs to another call")
-    error = answer.get("error")
-    if error is not None:
-        raise _failure(error, method, secrets)
+    if (refusal := answer.get("error")) is not None:
+        raise _failure(refusal, method, secrets)
     if "result" not in answer:
         raise BadAnswer(f"{method}: the answer has neither a result nor an error")
     result: Json = answer["result"]

@@ -1,0 +1,189 @@
+"""Remove a snapshot of ours from a pool, or what an interrupted removal left of one.
+
+Nothing is destroyed on the plan's word alone: each object is read again and must say that it is
+ours, by its marks or by the name that a snapshot has until it is marked. Whatever is gone already
+is done. A disk that is in use is waited for, for a while; nobody's device is unplugged.
+
+A snapshot's disks are found by their marks once the snapshot itself is gone. So disks that have no
+marks yet get them first.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from reconciler.executor.refusal import Refused
+from reconciler.executor.tools import Tools
+from reconciler.ids import UUID, JobId, VmUuid, stamp_of
+from reconciler.observed.marks import read_marks, write_disk_marks
+from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, Marks
+from reconciler.plan.actions import CleanSnapshot
+from reconciler.plan.reasons import Reason
+from reconciler.xapi.client import XapiClient
+from reconciler.xapi.errors import GONE, XapiFailure
+from reconciler.xapi.records import VbdRecord, VdiRecord, VmRecord
+from reconciler.xapi.tasks import run_async
+
+_DESTROY_S = 1800.0
+_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
+"""Between tries to destroy a disk that is in use: after an export it is detached within seconds."""
+_PASSING = frozenset({"VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS", "TOO_MANY_PENDING_TASKS"})
+
+
+async def run(action: CleanSnapshot, tools: Tools) -> None:
+    """Destroy the snapshot and its disks. Raises XapiError, Refused."""
+    client = await tools.pool(action.pool)
+    owned: list[str] = []
+    if action.snapshot is not None:
+        snapshot = await _find_vm(client, action.snapshot)
+        if snapshot is not None:
+            marks = await _ours(client, snapshot, action, tools)
+            owned = await _claim_disks(client, snapshot, marks)
+            await _destroy_vm(client, snapshot)
+    for uuid in dict.fromkeys([*owned, *action.disks]):
+        await _destroy_disk(client, uuid)
+
+
+async def _find_vm(client: XapiClient, uuid: str) -> VmRecord | None:
+    try:
+        ref = await client.call("VM.get_by_uuid", uuid)
+        return VmRecord.of(ref, await client.call("VM.get_record", ref))
+    except XapiFailure as failure:
+        if failure.code in GONE:
+            return None
+        raise
+
+
+async def _find_disk(client: XapiClient, uuid: str) -> VdiRecord | None:
+    try:
+        ref = await client.call("VDI.get_by_uuid", uuid)
+        return VdiRecord.of(ref, await client.call("VDI.get_record", ref))
+    except XapiFailure as failure:
+        if failure.code in GONE:
+            return None
+        raise
+
+
+async def _ours(
+    client: XapiClient, snapshot: VmRecord, action: CleanSnapshot, tools: Tools
+) -> Marks:
+    """The marks of a snapshot that is ours to destroy, or those it was to have, by its name.
+
+    Raises Refused if it is not ours.
+    """
+    where = f"snapshot {snapshot.name} ({snapshot.uuid})"
+    if not snapshot.is_snapshot:
+        raise Refused(Reason.WORLD_CHANGED, f"{where} is no snapshot")
+    if busy := [operation for operation in snapshot.operations if operation != "destroy"]:
+        raise Refused(Reason.VM_BUSY, f"{where} is busy: {', '.join(busy)}")
+    try:
+        marks = read_marks(snapshot.other_config, snapshot.uuid)
+    except ValueError:
+        marks = None
+    if marks is None:
+        marks = await _marks_by_name(client, snapshot, action, tools)
+    if marks is None:
+        raise Refused(Reason.WORLD_CHANGED, f"{where} is not marked as ours")
+    if action.vm is not None and marks.vm != action.vm:
+        raise Refused(Reason.WORLD_CHANGED, f"{where} is one of another VM")
+    return marks
+
+
+async def _marks_by_name(
+    client: XapiClient, snapshot: VmRecord, action: CleanSnapshot, tools: Tools
+) -> Marks | None:
+    prefix, _, job = snapshot.name.partition(f"{SNAPSHOT_IN_PROGRESS}-")
+    if prefix or not UUID.fullmatch(job):
+        return None
+    # of a VM that is gone, the plan's word will do, and else any: these marks only say "ours"
+    vm = await _origin(client, snapshot) or action.vm or snapshot.uuid
+    taken_at = snapshot.snapshot_time or tools.clock.now()
+    return Marks(JobId(job), (), stamp_of(taken_at), VmUuid(vm))
+
+
+async def _origin(client: XapiClient, snapshot: VmRecord) -> str | None:
+    """Uuid of the VM that a snapshot is of, if it is still there."""
+    if snapshot.snapshot_of is None:
+        return None
+    try:
+        return str(await client.call("VM.get_uuid", snapshot.snapshot_of))
+    except XapiFailure as failure:
+        if failure.code in GONE:
+            return None
+        raise
+
+
+async def _claim_disks(client: XapiClient, snapshot: VmRecord, marks: Marks) -> list[str]:
+    """Mark the snapshot's disks that nobody else has, where they are not marked; their uuids."""
+    claimed = []
+    for vbd in await _vbds(client, snapshot.vbds):
+        if vbd.type != "Disk" or vbd.vdi is None:
+            continue
+        disk = VdiRecord.of(vbd.vdi, await client.call("VDI.get_record", vbd.vdi))
+        if not disk.is_snapshot or await _is_held(client, disk, but_for=snapshot.ref):
+            continue
+        if not _is_marked(disk):
+            config = write_disk_marks(marks, disk.uuid, disk.other_config)
+            await client.call("VDI.set_other_config", disk.ref, {**config})
+        claimed.append(disk.uuid)
+    return claimed
+
+
+async def _destroy_vm(client: XapiClient, snapshot: VmRecord) -> None:
+    try:
+        await client.call("VM.set_is_a_template", snapshot.ref, False)
+        await run_async(client, "VM.destroy", [snapshot.ref], _DESTROY_S)
+    except XapiFailure as failure:
+        if failure.code not in GONE:
+            raise
+
+
+async def _destroy_disk(client: XapiClient, uuid: str) -> None:
+    """Destroy a disk's snapshot that is marked as ours, waiting while it is in use."""
+    for wait_s in (*_WAITS_S, None):
+        disk = await _find_disk(client, uuid)
+        if disk is None:
+            return
+        if not disk.is_snapshot or not _is_marked(disk):
+            raise Refused(Reason.WORLD_CHANGED, f"disk {uuid} is not a snapshot of ours")
+        if await _is_held(client, disk):
+            raise Refused(Reason.WORLD_CHANGED, f"disk {uuid} belongs to a VM")
+        try:
+            await run_async(client, "VDI.destroy", [disk.ref], _DESTROY_S)
+        except XapiFailure as failure:
+            if failure.code in GONE:
+                return
+            if failure.code not in _PASSING or wait_s is None:
+                raise
+        else:
+            return
+        # the pool's storage is waited for, so the wait is real, whatever the clock says
+        await asyncio.sleep(wait_s)
+
+
+def _is_marked(disk: VdiRecord) -> bool:
+    try:
+        return read_marks(disk.other_config, disk.uuid) is not None
+    except ValueError:
+        return False
+
+
+async def _is_held(client: XapiClient, disk: VdiRecord, but_for: str | None = None) -> bool:
+    """Whether a VM other than `but_for` or a control domain has the disk."""
+    for vbd in await _vbds(client, disk.vbds):
+        if vbd.vm is None or vbd.vm == but_for:
+            continue
+        if not await client.call("VM.get_is_control_domain", vbd.vm):
+            return True
+    return False
+
+
+async def _vbds(client: XapiClient, refs: Iterable[str]) -> list[VbdRecord]:
+    """Those of the VBDs that are still there."""
+    found = []
+    for ref in refs:
+        try:
+            found.append(VbdRecord.of(ref, await client.call("VBD.get_record", ref)))
+        except XapiFailure as failure:
+            if failure.code not in GONE:
+                raise
+    return found

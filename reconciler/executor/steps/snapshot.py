@@ -1,0 +1,116 @@
+"""Snapshot one VM and mark the snapshot.
+
+```
+Async.VM.snapshot, named "reconciler-snapshot-in-progress-<job id>"
+    → marks on each disk's snapshot → marks on the snapshot itself → its final name
+```
+
+A snapshot cannot be made and marked in one call. Until its marks stand, it is known to be ours by
+its name alone, and whatever interrupts this step (a lost answer included) leaves at most one such
+behind, which the next plan sees and cleans. The marks on the snapshot itself come after those on
+its disks, so that a snapshot with marks is a whole one.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from reconciler.clock import Clock
+from reconciler.executor.refusal import Refused
+from reconciler.executor.tools import Tools
+from reconciler.ids import DiskUuid, Stamp, instant_of, stamp_of
+from reconciler.observed.marks import write_disk_marks, write_marks
+from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, Marks
+from reconciler.plan.actions import Snapshot
+from reconciler.plan.reasons import Reason
+from reconciler.xapi.client import XapiClient
+from reconciler.xapi.errors import XapiFailure
+from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
+from reconciler.xapi.tasks import run_async
+
+_SNAPSHOT_S = 3600.0
+"""XAPI itself waits for other operations of the VM before it begins."""
+_AHEAD_MAX = timedelta(minutes=5)
+_NOT_BACKED_UP = "[NOBAK]"
+"""In a disk's name: leave it out. Xen Orchestra's word for it."""
+
+
+async def run(action: Snapshot, tools: Tools) -> None:
+    """Make and mark the snapshot. Raises XapiError, Refused."""
+    client = await tools.pool(action.pool)
+    vm = await _vm(client, action.vm)
+    disks = await _disks(client, vm)
+    ignored = [disk.ref for disk in disks if _NOT_BACKED_UP in disk.name]
+    if len(ignored) == len(disks):
+        raise Refused(Reason.NO_DISKS, f"VM {vm.name} has no disk that is to be backed up")
+    stamp = await _stamp(action.after, tools.clock)
+    name = f"{SNAPSHOT_IN_PROGRESS}-{action.job_id}"
+    snapshot = await _take(client, vm.ref, name, ignored)
+    await _mark(client, action, vm, snapshot, stamp)
+
+
+async def _vm(client: XapiClient, uuid: str) -> VmRecord:
+    ref = await client.call("VM.get_by_uuid", uuid)
+    vm = VmRecord.of(ref, await client.call("VM.get_record", ref))
+    if vm.is_snapshot or vm.is_template or vm.is_control_domain:
+        raise Refused(Reason.WORLD_CHANGED, f"{vm.name} ({uuid}) is no ordinary VM any more")
+    if busy := [operation for operation in vm.operations if operation in HINDERS_SNAPSHOT]:
+        raise Refused(Reason.VM_BUSY, f"VM {vm.name} is busy: {', '.join(busy)}")
+    return vm
+
+
+async def _disks(client: XapiClient, vm: VmRecord) -> list[VdiRecord]:
+    """The disks of a VM or snapshot, not its drives."""
+    async with asyncio.TaskGroup() as group:
+        vbds = [(ref, group.create_task(client.call("VBD.get_record", ref))) for ref in vm.vbds]
+    joined = [VbdRecord.of(ref, task.result()) for ref, task in vbds]
+    refs = [vbd.vdi for vbd in joined if vbd.type == "Disk" and vbd.vdi is not None]
+    async with asyncio.TaskGroup() as group:
+        vdis = [(ref, group.create_task(client.call("VDI.get_record", ref))) for ref in refs]
+    return [VdiRecord.of(ref, task.result()) for ref, task in vdis]
+
+
+async def _stamp(after: Stamp | None, clock: Clock) -> Stamp:
+    """The present second, waiting for one above `after`: file names have no finer grain."""
+    if after is not None:
+        earliest = instant_of(after) + timedelta(seconds=1)
+        now: datetime = clock.now()
+        if earliest - now > _AHEAD_MAX:
+            raise Refused(
+                Reason.WORLD_CHANGED,
+                f"the newest point is dated {instant_of(after):%Y-%m-%d %H:%M:%S} UTC, which is "
+                "still to come: one of the clocks is wrong",
+            )
+        await clock.sleep_until(earliest)
+    return stamp_of(clock.now())
+
+
+async def _take(client: XapiClient, vm: str, name: str, ignored: list[str]) -> VmRecord:
+    if ignored:
+        try:
+            ref = await run_async(client, "VM.snapshot", [vm, name, [*ignored]], _SNAPSHOT_S)
+        except XapiFailure as failure:  # older pools cannot leave disks out
+            if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+                raise
+            ref = await run_async(client, "VM.snapshot", [vm, name], _SNAPSHOT_S)
+    else:
+        ref = await run_async(client, "VM.snapshot", [vm, name], _SNAPSHOT_S)
+    return VmRecord.of(str(ref), await client.call("VM.get_record", ref))
+
+
+async def _mark(
+    client: XapiClient, action: Snapshot, vm: VmRecord, snapshot: VmRecord, stamp: Stamp
+) -> None:
+    await client.call("VM.set_is_a_template", snapshot.ref, False)
+    disks = await _disks(client, snapshot)
+    origins = [
+        DiskUuid(await client.call("VDI.get_uuid", disk.snapshot_of))
+        for disk in disks
+        if disk.snapshot_of is not None
+    ]
+    marks = Marks(action.job_id, action.schedules, stamp, action.vm, tuple(sorted(origins)))
+    for disk in disks:
+        config = write_disk_marks(marks, disk.uuid, disk.other_config)
+        await client.call("VDI.set_other_config", disk.ref, {**config})
+    config = write_marks(marks, snapshot.uuid, snapshot.other_config)
+    await client.call("VM.set_other_config", snapshot.ref, {**config})
+    await client.call("VM.set_name_label", snapshot.ref, f"[reconciler] {vm.name}")

@@ -1,0 +1,139 @@
+"""What snapshots say about themselves in XAPI's `other_config`: written by one step, read by all.
+
+Where Xen Orchestra has a key for something, it is used, so that its tools understand our snapshots.
+Three keys are ours alone: who owns the snapshot, which object the marks were written for, and all
+the schedules it answers (Xen Orchestra's key holds one).
+
+Marks are copied by XAPI whenever an object is: a VM reverted to a marked snapshot carries them,
+and so does every snapshot a person takes of that VM afterwards. So marks name the very object that
+they were written for, and on any other object they mean nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from reconciler.ids import (
+    UUID,
+    DiskUuid,
+    JobId,
+    ScheduleId,
+    Stamp,
+    VmUuid,
+    instant_of,
+)
+from reconciler.observed.pool import Marks
+
+OWNER_KEY = "reconciler:owner"
+SELF_KEY = "reconciler:self"
+SCHEDULES_KEY = "reconciler:schedules"
+DISKS_KEY = "reconciler:disks"
+OWNER = "reconciler"
+
+JOB_KEY = "xo:backup:job"
+SCHEDULE_KEY = "xo:backup:schedule"
+DATETIME_KEY = "xo:backup:datetime"
+VM_KEY = "xo:backup:vm"
+CONTENT_KEY = "xo:backup:contentKey"
+QCOW2_FIX_KEY = "xo:backup:includeNonNbdQcow2Fix"
+
+MARK_KEYS = frozenset(
+    {
+        OWNER_KEY,
+        SELF_KEY,
+        SCHEDULES_KEY,
+        DISKS_KEY,
+        JOB_KEY,
+        SCHEDULE_KEY,
+        DATETIME_KEY,
+        VM_KEY,
+        CONTENT_KEY,
+        QCOW2_FIX_KEY,
+        "xo:backup:deltaChainLength",
+        "xo:backup:exported",
+        "xo:backup:sr",
+        "xo:copy_of",
+        "xo:base_delta",
+        "xo:base_delta_vdi",
+    }
+)
+"""Everything that a backup says about a snapshot; none of it belongs on a live VM or disk."""
+
+REPLICA_KEYS = frozenset({"xo:copy_of", "xo:backup:sr"})
+"""A live VM with one of these is a backup itself."""
+
+_LIST_MAX = 256
+_SCHEDULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DATETIME = re.compile(r"(\d{8})T(\d\d):(\d\d):(\d\d)Z")
+
+
+def write_marks(marks: Marks, of: str, other_config: Mapping[str, str]) -> dict[str, str]:
+    """Give the `other_config` of a snapshot VM: what it had, without marks, and these.
+
+    of: uuid of the object that the marks go on.
+    """
+    instant = instant_of(marks.stamp)
+    kept = {key: value for key, value in other_config.items() if key not in MARK_KEYS}
+    return {
+        **kept,
+        JOB_KEY: marks.job,
+        SCHEDULE_KEY: marks.schedules[0] if marks.schedules else "",
+        DATETIME_KEY: instant.strftime("%Y%m%dT%H:%M:%SZ"),
+        VM_KEY: marks.vm,
+        QCOW2_FIX_KEY: "true",
+        SCHEDULES_KEY: ",".join(marks.schedules),
+        DISKS_KEY: ",".join(marks.disks),
+        OWNER_KEY: OWNER,
+        SELF_KEY: of,
+    }
+
+
+def write_disk_marks(marks: Marks, of: str, other_config: Mapping[str, str]) -> dict[str, str]:
+    """The same for the snapshot of a disk, which also says whose content it has: its own."""
+    return {**write_marks(marks, of, other_config), CONTENT_KEY: of}
+
+
+def read_marks(other_config: Mapping[str, str], of: str) -> Marks | None:
+    """Parse the marks on the object with uuid `of`; None if it has none that were meant for it.
+
+    Raises ValueError if they were, and make no sense.
+    """
+    if other_config.get(OWNER_KEY) != OWNER or other_config.get(SELF_KEY) != of:
+        return None
+    return Marks(
+        job=JobId(_uuid(other_config, JOB_KEY)),
+        schedules=tuple(
+            ScheduleId(part) for part in _list(other_config, SCHEDULES_KEY, _SCHEDULE_ID)
+        ),
+        stamp=_stamp(other_config.get(DATETIME_KEY, "")),
+        vm=VmUuid(_uuid(other_config, VM_KEY)),
+        disks=tuple(DiskUuid(part) for part in _list(other_config, DISKS_KEY, UUID)),
+    )
+
+
+def taken_at(marks: Marks) -> datetime:
+    """The instant that the stamp stands for."""
+    return instant_of(marks.stamp)
+
+
+def _uuid(other_config: Mapping[str, str], key: str) -> str:
+    value = other_config.get(key, "")
+    if not UUID.fullmatch(value):
+        raise ValueError(f"{key} is not a uuid")
+    return value
+
+
+def _list(other_config: Mapping[str, str], key: str, shape: re.Pattern[str]) -> list[str]:
+    parts = [part for part in other_config.get(key, "").split(",", _LIST_MAX) if part]
+    if len(parts) > _LIST_MAX or not all(shape.fullmatch(part) for part in parts):
+        raise ValueError(f"{key} is not a list of ids")
+    return parts
+
+
+def _stamp(text: str) -> Stamp:
+    found = _DATETIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{DATETIME_KEY} is not an instant")
+    stamp = Stamp(f"{found[1]}T{found[2]}{found[3]}{found[4]}Z")
+    instant_of(stamp)  # raises ValueError on a thirteenth month
+    return stamp

@@ -1,0 +1,251 @@
+"""From a pool's tables to the picture that the planner sees: VMs, their disks, marked snapshots.
+
+Each VM is folded from its own records alone, so a batch of changes costs what it touches and not
+what the pool holds. What cannot be understood is never silently missing: a VM with an unreadable
+disk is shown as busy, because a backup of the other disks would look like one of the VM.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import chain
+
+from reconciler.ids import DiskSnapshotUuid, DiskUuid, PoolName, SnapshotUuid, VmUuid
+from reconciler.observed.marks import REPLICA_KEYS, read_marks, taken_at
+from reconciler.observed.pool import (
+    SNAPSHOT_IN_PROGRESS,
+    Disk,
+    DiskSnapshot,
+    Marks,
+    OrphanDiskSnapshot,
+    PoolView,
+    PowerState,
+    Snapshot,
+    Vm,
+)
+from reconciler.observers.pool_tables import PoolTables
+from reconciler.xapi.events import Change
+from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
+
+UNREADABLE_DISK = "unreadable disk"
+"""Stands among a VM's operations when one of its disks makes no sense."""
+
+_CHANGED_BLOCKS_ONLY = "cbt_metadata"  # a snapshot whose data was destroyed: no base, no source
+_UNREADABLE_MAX = 100
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NoPool(Exception):
+    """There is no pool record, or no master that it names: not a pool that can be worked with."""
+
+
+class PoolFold:
+    """The picture of one pool, kept up to date batch by batch. Begin a new one at a whole batch."""
+
+    def __init__(self, name: PoolName) -> None:
+        self._name = name
+        self._tables = PoolTables()
+        self._vms: dict[VmUuid, Vm] = {}
+        self._ref_of: dict[VmUuid, str] = {}
+        self._uuid_of: dict[str, VmUuid] = {}
+        self._orphans: dict[str, OrphanDiskSnapshot] = {}
+        self._strays: dict[str, Snapshot] = {}
+        self._odd: dict[str, tuple[str, ...]] = {}
+        self._view: PoolView | None = None
+
+    def apply(self, changes: tuple[Change, ...], as_of: datetime) -> PoolView:
+        """Take changes over and give the new picture. Raises NoPool.
+
+        Where nothing that matters changed, it is the old picture with a newer `as_of`.
+        """
+        version = self._tables.unreadable_version
+        touched = self._tables.apply(changes)
+        if touched.everything:
+            touched.vms.update(self._tables.vms)
+            touched.vdis.update(self._tables.vdis)
+        changed = touched.header or version != self._tables.unreadable_version
+        for ref in self._with_owners(touched.vms):
+            changed |= self._fold_vm(ref)
+            changed |= self._fold_stray(ref)
+        for ref in touched.vdis:
+            changed |= self._fold_orphan(ref)
+        if changed or self._view is None:
+            self._view = self._picture(as_of)
+        else:
+            self._view = replace(self._view, as_of=as_of)
+        return self._view
+
+    def _with_owners(self, refs: set[str]) -> set[str]:
+        """These VMs, the VMs that those among them are snapshots of, and all their snapshots."""
+        found = set(refs)
+        for ref in refs:
+            record = self._tables.vms.get(ref)
+            if record is not None and record.is_snapshot and record.snapshot_of is not None:
+                found.add(record.snapshot_of)
+            found.update(snapshot.ref for snapshot in self._tables.snapshots_of(ref))
+        return found
+
+    def _fold_vm(self, ref: str) -> bool:
+        """Fold one VM anew; tell whether the picture of it, or what is odd about it, changed."""
+        odd: list[str] = []
+        vm = self._vm(ref, odd)
+        if vm is not None and self._ref_of.get(vm.uuid, ref) != ref:
+            odd.append(f"VM {vm.uuid} is there twice; the second one is left out")
+            vm = None
+        changed = self._odd.pop(ref, ()) != tuple(odd)
+        if odd:
+            self._odd[ref] = tuple(odd)
+        before = self._uuid_of.pop(ref, None)
+        if before is not None and (vm is None or vm.uuid != before):
+            del self._vms[before], self._ref_of[before]
+            changed = True
+        if vm is not None:
+            changed |= self._vms.get(vm.uuid) != vm
+            self._vms[vm.uuid] = vm
+            self._ref_of[vm.uuid] = ref
+            self._uuid_of[ref] = vm.uuid
+        return changed
+
+    def _fold_stray(self, ref: str) -> bool:
+        before = self._strays.pop(ref, None)
+        record = self._tables.vms.get(ref)
+        if record is not None and record.is_snapshot and record.snapshot_of not in self._tables.vms:
+            stray = self._snapshot(record, [], of=None)
+            if stray.marks is not None or stray.name.startswith(SNAPSHOT_IN_PROGRESS):
+                self._strays[ref] = stray
+        return self._strays.get(ref) != before
+
+    def _fold_orphan(self, ref: str) -> bool:
+        before = self._orphans.pop(ref, None)
+        record = self._tables.vdis.get(ref)
+        if record is not None and record.is_snapshot and not self._is_held(record):
+            try:
+                marks = read_marks(record.other_config, record.uuid)
+            except ValueError:
+                marks = None
+            if marks is not None:
+                self._orphans[ref] = OrphanDiskSnapshot(DiskSnapshotUuid(record.uuid), marks)
+        return self._orphans.get(ref) != before
+
+    def _is_held(self, vdi: VdiRecord) -> bool:
+        """Whether any VM but a control domain has this disk: then it is not left over."""
+        for vbd in self._tables.vbds_of_vdi(vdi.ref):
+            vm = self._tables.vms.get(vbd.vm or "")
+            if vm is None or not vm.is_control_domain:
+                return True
+        return False
+
+    def _vm(self, ref: str, odd: list[str]) -> Vm | None:
+        record = self._tables.vms.get(ref)
+        if record is None or record.is_snapshot or record.is_template or record.is_control_domain:
+            return None
+        if record.other_config.keys() & REPLICA_KEYS:
+            return None
+        uuid = VmUuid(record.uuid)
+        disks, all_readable = self._disks(record, odd)
+        snapshots = [self._snapshot(each, odd, of=uuid) for each in self._tables.snapshots_of(ref)]
+        busy = [name for name in record.operations if name in HINDERS_SNAPSHOT]
+        return Vm(
+            uuid=uuid,
+            name=record.name,
+            tags=frozenset(record.tags),
+            power_state=_power_state(record, odd),
+            disks=disks,
+            snapshots=tuple(sorted(snapshots, key=lambda each: (each.taken_at, each.uuid))),
+            busy=tuple(busy if all_readable else [*busy, UNREADABLE_DISK]),
+        )
+
+    def _disks(self, record: VmRecord, odd: list[str]) -> tuple[tuple[Disk, ...], bool]:
+        disks, all_readable = [], True
+        for vbd, vdi in self._joined(record):
+            if vdi is None:
+                all_readable = False
+                where = f"at position {vbd.position}" if vbd is not None else "at some position"
+                odd.append(f"VM {record.uuid}: the disk {where} cannot be understood")
+            elif vbd is not None:
+                disks.append(
+                    Disk(DiskUuid(vdi.uuid), vdi.name, vdi.size_bytes, self._sr(vdi), vbd.position)
+                )
+        disks.sort(key=lambda disk: (len(disk.position), disk.position))
+        return tuple(disks), all_readable
+
+    def _snapshot(self, record: VmRecord, odd: list[str], of: VmUuid | None) -> Snapshot:
+        marks = _marks(record, odd, of)
+        disks = []
+        for _, vdi in self._joined(record):
+            if vdi is None:
+                odd.append(f"snapshot {record.uuid}: one of its disks cannot be understood")
+            elif vdi.type != _CHANGED_BLOCKS_ONLY:
+                live = self._tables.vdis.get(vdi.snapshot_of or "")
+                disks.append(
+                    DiskSnapshot(
+                        DiskSnapshotUuid(vdi.uuid),
+                        DiskUuid(live.uuid) if live is not None else None,
+                        vdi.size_bytes,
+                        self._sr(vdi),
+                    )
+                )
+        disks.sort(key=lambda disk: disk.uuid)
+        return Snapshot(
+            uuid=SnapshotUuid(record.uuid),
+            name=record.name,
+            taken_at=taken_at(marks) if marks is not None else record.snapshot_time or _NEVER,
+            marks=marks,
+            disks=tuple(disks),
+        )
+
+    def _joined(self, record: VmRecord) -> Iterator[tuple[VbdRecord | None, VdiRecord | None]]:
+        """The disks of a VM: drives and empty ones left out, None for what makes no sense."""
+        for ref in record.vbds:
+            vbd = self._tables.vbds.get(ref)
+            if vbd is None:
+                yield None, None
+            elif vbd.type == "Disk" and vbd.vdi is not None:
+                yield vbd, self._tables.vdis.get(vbd.vdi)
+
+    def _sr(self, vdi: VdiRecord) -> str:
+        sr = self._tables.srs.get(vdi.sr or "")
+        return sr.uuid if sr is not None else ""
+
+    def _picture(self, as_of: datetime) -> PoolView:
+        pool = next(iter(self._tables.pools.values()), None)
+        master = self._tables.hosts.get(pool.master or "") if pool is not None else None
+        if pool is None or master is None:
+            raise NoPool("it names no pool, or no master of it, that can be understood")
+        # what is left over is told by who does *not* have it: all of them must have been understood
+        blind = any(kind in {"VM", "VBD"} for kind, _ in self._tables.unreadable)
+        orphans = () if blind else self._orphans.values()
+        strays = () if blind else self._strays.values()
+        odd = [*self._tables.unreadable.values(), *chain.from_iterable(self._odd.values())]
+        return PoolView(
+            name=self._name,
+            uuid=pool.uuid,
+            label=pool.name,
+            master=master.address,
+            version=master.version,
+            as_of=as_of,
+            vms=dict(self._vms),
+            orphans=tuple(sorted(orphans, key=lambda each: each.uuid)),
+            strays=tuple(sorted(strays, key=lambda each: each.uuid)),
+            unreadable=tuple(sorted(odd)[:_UNREADABLE_MAX]),
+        )
+
+
+def _marks(record: VmRecord, odd: list[str], of: VmUuid | None) -> Marks | None:
+    try:
+        marks = read_marks(record.other_config, record.uuid)
+    except ValueError as error:
+        odd.append(f"snapshot {record.uuid}: {error}; it is left alone")
+        return None
+    if marks is not None and of is not None and marks.vm != of:
+        odd.append(f"snapshot {record.uuid}: marked as one of another VM; it is left alone")
+        return None
+    return marks
+
+
+def _power_state(record: VmRecord, odd: list[str]) -> PowerState:
+    try:
+        return PowerState(record.power_state)
+    except ValueError:
+        odd.append(f"VM {record.uuid}: power state {record.power_state[:40]!r} is taken as running")
+        return PowerState.RUNNING

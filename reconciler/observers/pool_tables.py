@@ -1,0 +1,202 @@
+"""A pool's objects as tables, kept in step with its changes, and who is touched by each change.
+
+Knows records and references and how they hang together; never what they mean for backups (that is
+`pool_fold.py`). An object whose record makes no sense is left out and named in `unreadable`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from reconciler.observed.marks import MARK_KEYS
+from reconciler.xapi.errors import BadRecord
+from reconciler.xapi.events import Change, Classes
+from reconciler.xapi.records import (
+    HostRecord,
+    PoolRecord,
+    Record,
+    SrRecord,
+    VbdRecord,
+    VdiRecord,
+    VmRecord,
+)
+
+WANTED: Classes = {
+    "pool": frozenset({"uuid", "name_label", "master", "default_SR"}),
+    "host": frozenset({"uuid", "name_label", "address", "software_version"}),
+    "SR": frozenset({"uuid", "name_label", "type", "content_type"}),
+    "VM": frozenset(
+        {
+            "uuid",
+            "name_label",
+            "power_state",
+            "is_a_template",
+            "is_default_template",
+            "is_a_snapshot",
+            "is_control_domain",
+            "snapshot_of",
+            "snapshot_time",
+            "tags",
+            "current_operations",
+            "VBDs",
+            "other_config",
+        }
+    ),
+    "VBD": frozenset({"uuid", "VM", "VDI", "type", "userdevice", "currently_attached"}),
+    "VDI": frozenset(
+        {
+            "uuid",
+            "name_label",
+            "virtual_size",
+            "SR",
+            "type",
+            "is_a_snapshot",
+            "snapshot_of",
+            "other_config",
+        }
+    ),
+}
+"""Classes and fields that decide something here; order: what is pointed at comes first."""
+
+
+R = TypeVar("R", PoolRecord, HostRecord, SrRecord, VmRecord, VbdRecord, VdiRecord)
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a batch of changes concerns. vms: references of VMs and snapshots, old and new.
+
+    header: the pool itself or a host. everything: no telling; look at all.
+    """
+
+    vms: set[str] = field(default_factory=set)
+    vdis: set[str] = field(default_factory=set)
+    header: bool = False
+    everything: bool = False
+
+
+class PoolTables:
+    """The objects by reference, and the two joins that XAPI only gives from one side."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, PoolRecord] = {}
+        self.hosts: dict[str, HostRecord] = {}
+        self.srs: dict[str, SrRecord] = {}
+        self.vms: dict[str, VmRecord] = {}
+        self.vbds: dict[str, VbdRecord] = {}
+        self.vdis: dict[str, VdiRecord] = {}
+        self.unreadable: dict[tuple[str, str], str] = {}
+        self.unreadable_version = 0
+        self._vbds_of_vdi: dict[str, set[str]] = defaultdict(set)
+        self._snapshots_of_vm: dict[str, set[str]] = defaultdict(set)
+
+    def apply(self, changes: tuple[Change, ...]) -> Touched:
+        """Take over what changed; say what may look different now."""
+        touched = Touched()
+        for change in changes:
+            match change.class_name:
+                case "VM":
+                    self._apply_vm(change, touched)
+                case "VBD":
+                    self._apply_vbd(change, touched)
+                case "VDI":
+                    self._apply_vdi(change, touched)
+                case "SR":
+                    self._apply_sr(change, touched)
+                case "host":
+                    before, after = self._replace(self.hosts, change, HostRecord.of)
+                    touched.header |= before != after
+                case "pool":
+                    before_pool, after_pool = self._replace(self.pools, change, PoolRecord.of)
+                    touched.header |= before_pool != after_pool
+        return touched
+
+    def snapshots_of(self, vm: str) -> Iterator[VmRecord]:
+        """Snapshots of a VM, by reference of the VM, in no order."""
+        for ref in self._snapshots_of_vm.get(vm, ()):
+            yield self.vms[ref]
+
+    def vbds_of_vdi(self, vdi: str) -> Iterator[VbdRecord]:
+        for ref in self._vbds_of_vdi.get(vdi, ()):
+            yield self.vbds[ref]
+
+    def _apply_vm(self, change: Change, touched: Touched) -> None:
+        before, after = self._replace(self.vms, change, VmRecord.of)
+        if before == after:
+            return
+        for record, join in ((before, False), (after, True)):
+            if record is None:
+                continue
+            if record.is_snapshot and record.snapshot_of is not None:
+                _join(self._snapshots_of_vm, record.snapshot_of, record.ref, join)
+                touched.vms.add(record.snapshot_of)
+            for vbd in record.vbds:
+                if (joined := self.vbds.get(vbd)) is not None and joined.vdi is not None:
+                    touched.vdis.add(joined.vdi)
+        touched.vms.add(change.ref)
+
+    def _apply_vbd(self, change: Change, touched: Touched) -> None:
+        before, after = self._replace(self.vbds, change, VbdRecord.of)
+        if before == after:
+            return
+        for record, join in ((before, False), (after, True)):
+            if record is None:
+                continue
+            if record.vm is not None:
+                touched.vms.add(record.vm)
+            if record.vdi is not None:
+                _join(self._vbds_of_vdi, record.vdi, record.ref, join)
+                touched.vdis.add(record.vdi)
+
+    def _apply_vdi(self, change: Change, touched: Touched) -> None:
+        before, after = self._replace(self.vdis, change, VdiRecord.of)
+        if before == after:
+            return
+        touched.vdis.add(change.ref)
+        touched.vms.update(vbd.vm for vbd in self.vbds_of_vdi(change.ref) if vbd.vm is not None)
+
+    def _apply_sr(self, change: Change, touched: Touched) -> None:
+        before, after = self._replace(self.srs, change, SrRecord.of)
+        if (before and before.uuid) != (after and after.uuid):
+            touched.everything = True
+
+    def _replace(
+        self, table: dict[str, R], change: Change, parse: Callable[[str, Record], R]
+    ) -> tuple[R | None, R | None]:
+        """Put the changed record into its table; return the old one and the new one."""
+        before = table.pop(change.ref, None)
+        after, why = None, None
+        if change.record is not None:
+            try:
+                after = table[change.ref] = _slim(parse(change.ref, change.record))
+            except BadRecord as error:
+                why = str(error)
+        self._note_unreadable((change.class_name, change.ref), why)
+        return before, after
+
+    def _note_unreadable(self, key: tuple[str, str], why: str | None) -> None:
+        if self.unreadable.pop(key, None) != why:
+            self.unreadable_version += 1
+        if why is not None:
+            self.unreadable[key] = why
+
+
+_NO_RECORD: Record = {}
+
+
+def _slim(record: R) -> R:
+    """Let go of what is not looked at: ten thousand VMs are held here."""
+    if isinstance(record, VmRecord | VdiRecord):
+        marks = {key: value for key, value in record.other_config.items() if key in MARK_KEYS}
+        return replace(record, raw=_NO_RECORD, other_config=marks)
+    return replace(record, raw=_NO_RECORD)
+
+
+def _join(index: dict[str, set[str]], key: str, ref: str, join: bool) -> None:
+    if join:
+        index[key].add(ref)
+    elif key in index:
+        index[key].discard(ref)
+        if not index[key]:
+            del index[key]
