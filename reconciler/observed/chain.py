@@ -5,7 +5,7 @@ top of the file it names as its parent in the same directory. Files are the trut
 metadata is the truth about points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -149,3 +149,59 @@ def chain_of(files: Mapping[str, DiskFile], path: str) -> tuple[DiskFile, ...]:
         links.append(file)
         below = file.parent_path
     return tuple(links)
+
+
+class Chains:
+    """The files of one VM on one remote, linked: a question asked again is answered from memory.
+
+    `chain_of` explains one file; this counts them all, each once. The files must not change.
+    """
+
+    __slots__ = ("_above", "_depths", "files")
+
+    def __init__(self, files: Mapping[str, DiskFile]) -> None:
+        self.files = files
+        self._depths: dict[str, int] = {}
+        self._above: dict[str, list[str]] | None = None
+
+    def depth(self, path: str) -> int:
+        """Count the files from this one down to its full: 1 for a full, 0 for a broken chain."""
+        depths = self._depths
+        known = depths.get(path)
+        if known is not None:
+            return known
+        trail: list[DiskFile] = []
+        below: str | None = path
+        while below is not None and below not in depths:
+            file = self.files.get(below)
+            depths[below] = 0  # until it is known better: a missing file, or a circle, ends here
+            if file is None or file.state is FileState.BROKEN:
+                break
+            trail.append(file)
+            below = file.parent_path
+        for file in reversed(trail):
+            depths[file.path] = self._depth_above(file)
+        return depths[path]
+
+    def _depth_above(self, file: DiskFile) -> int:
+        parent_path = file.parent_path
+        if parent_path is None:
+            return 1
+        depth = self._depths[parent_path]
+        if depth == 0 or self.files[parent_path].uuid != file.parent_uuid:
+            return 0
+        return depth + 1
+
+    def above(self, path: str) -> Sequence[str]:
+        """Return the paths of the files that name this one as their parent, in order of name."""
+        if self._above is None:
+            self._above = {}
+            for upper in sorted(self.files):
+                parent_path = self.files[upper].parent_path
+                if parent_path is not None:
+                    self._above.setdefault(parent_path, []).append(upper)
+        return self._above.get(path, ())
+
+    def is_whole(self, point: RestorePoint) -> bool:
+        """Say whether every disk of a point can be followed to a full."""
+        return all(self.depth(disk.path) > 0 for disk in point.disks)

@@ -11,10 +11,10 @@ plan continues from what is there.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from reconciler.ids import (
     ActionId,
@@ -206,9 +206,16 @@ class RestoreDisk:
 Action = Snapshot | Export | Merge | Prune | CleanFiles | CleanSnapshot | RestoreVm | RestoreDisk
 
 
-_NOT_IDENTITY = frozenset(
-    {"due", "reason", "vm_name", "estimate_bytes", "freed_bytes", "data_bytes"}
+# An id names an intent. Why, for when and how much goes with it may change from plan to plan; so
+# may the base of an export and the slots a snapshot answers, without its being another action:
+# a running one is recognised, and one that failed keeps its back-off.
+_CIRCUMSTANCES = frozenset(
+    {"due", "reason", "vm_name", "job", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
+_CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
+    Snapshot: frozenset({"schedules"}),
+    Export: frozenset({"schedules", "disks"}),
+}
 
 
 def as_dict(action: Action) -> dict[str, Any]:
@@ -218,22 +225,28 @@ def as_dict(action: Action) -> dict[str, Any]:
 
 def id_of(action: Action) -> ActionId:
     """Derive the id: equal for equal intent, whatever reason, moment or estimate goes with it."""
-    content = _plain(asdict(action), leave_out=_NOT_IDENTITY)
-    text = json.dumps([type(action).__name__, content], sort_keys=True, separators=(",", ":"))
+    content = [type(action).__name__, *(getattr(action, name) for name in _IDENTITY[type(action)])]
+    text = json.dumps(content, separators=(",", ":"))
     digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return ActionId(f"{action.verb}-{digest}")
 
 
-def _plain(value: Any, leave_out: frozenset[str] = frozenset()) -> Any:
+def _identity_of(kind: type[Action]) -> tuple[str, ...]:
+    left_out = _CIRCUMSTANCES | _CIRCUMSTANCES_OF.get(kind, frozenset())
+    return tuple(sorted(field.name for field in fields(kind) if field.name not in left_out))
+
+
+_IDENTITY: dict[type[Action], tuple[str, ...]] = {
+    kind: _identity_of(kind) for kind in get_args(Action)
+}
+
+
+def _plain(value: Any) -> Any:
     match value:
         case dict():
-            return {
-                key: _plain(inner, leave_out)
-                for key, inner in value.items()
-                if key not in leave_out
-            }
+            return {key: _plain(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_plain(inner, leave_out) for inner in value]
+            return [_plain(inner) for inner in value]
         case datetime():
             return value.isoformat()
         case _:

@@ -1,11 +1,10 @@
 """The plan: what to do, what is wanted but held and why, and when to look again."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.ids import ActionId
-from reconciler.plan.actions import Action, id_of
+from reconciler.plan.actions import Action
 from reconciler.plan.reasons import Reason
 
 
@@ -29,7 +28,8 @@ class Plan:
     """actions: in the order they should start, oldest debt first. sentence: one line for people.
 
     wake_at: with nothing changed, the plan is the same at any instant before this; None = for
-    ever. deletions: hash of the destructive actions, planned or held by the guard; "" if none.
+    ever. deletions: what an approval must say so that the deletions held by the guard go ahead
+    (see guard.py: hashes joined by "+"); "" if the guard holds none.
     """
 
     actions: tuple[Action, ...] = ()
@@ -38,11 +38,3 @@ class Plan:
     wake_at: datetime | None = None
     sentence: str = ""
     deletions: str = ""
-
-
-def deletions_hash(actions: tuple[Action, ...]) -> str:
-    """Name a set of deletions, so that an approval holds for exactly these."""
-    destructive = sorted(id_of(action) for action in actions if action.destructive)
-    if not destructive:
-        return ""
-    return hashlib.blake2b("\n".join(destructive).encode(), digest_size=8).hexdigest()

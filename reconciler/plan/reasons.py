@@ -49,6 +49,8 @@ class Reason(StrEnum):
     MASS_DELETION_BLOCKED = "MassDeletionBlocked"
     LAST_GOOD_POINT = "LastGoodPoint"
     UNREADABLE_METADATA = "UnreadableMetadata"
+    JOB_UNKNOWN = "JobUnknown"  # no manifest knows the job any more: all it made stays
+    CLOCK_BEHIND = "ClockBehind"  # points lie in the future, so the clock cannot be trusted
 
     # why a try failed (executor/verdict.py decides)
     CANCELLED = "Cancelled"
@@ -62,3 +64,11 @@ class Reason(StrEnum):
     BAD_DISK = "BadDisk"
     WORLD_CHANGED = "WorldChanged"  # what the action was planned on is no longer so
     INTERNAL_ERROR = "InternalError"
+
+
+def reason_of(code: str, otherwise: Reason) -> Reason:
+    """Find the reason of a code that came as text, such as `Unknown.reason`."""
+    try:
+        return Reason(code)
+    except ValueError:
+        return otherwise

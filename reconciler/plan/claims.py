@@ -1,0 +1,99 @@
+"""What an action occupies while it runs: slots that are counted, and places that it holds.
+
+The executor notes these in `Progress.claims` when an action starts, so that admission knows what
+is taken even when the plan no longer contains the action.
+"""
+
+from typing import assert_never
+
+from reconciler.desired.state import Desired
+from reconciler.ids import PoolName, RemoteName, VmUuid
+from reconciler.observed.progress import Claims, Mode, Place, PlaceKind, SlotKind, Slots
+from reconciler.plan.actions import (
+    Action,
+    CleanFiles,
+    CleanSnapshot,
+    Export,
+    Merge,
+    Prune,
+    RestoreDisk,
+    RestoreVm,
+    Snapshot,
+)
+
+_NOBODY = VmUuid("")
+
+
+def claims_of(action: Action) -> Claims:
+    """Say what an action occupies.
+
+    An export reads its snapshot on the pool, so that nobody cleans it meanwhile, and adds to the
+    chains on the remote. It counts as many export slots as it sends disks; one that only writes
+    the metadata that is still missing counts none. Removing a snapshot makes as much work for the
+    storage of a pool as taking one, and uses the same slot.
+    """
+    match action:
+        case Snapshot():
+            return Claims(
+                (Slots(SlotKind.SNAPSHOTS, action.pool, 1),),
+                ((pool_place(action.pool, action.vm), Mode.APPEND),),
+            )
+        case Export():
+            return Claims(
+                (
+                    Slots(SlotKind.EXPORTS, action.pool, len(action.disks)),
+                    Slots(SlotKind.ACTIONS, action.remote, 1),
+                ),
+                (
+                    (pool_place(action.pool, action.vm), Mode.READ),
+                    (remote_place(action.remote, action.vm), Mode.APPEND),
+                ),
+            )
+        case CleanSnapshot():
+            return Claims(
+                (Slots(SlotKind.SNAPSHOTS, action.pool, 1),),
+                ((pool_place(action.pool, action.vm or _NOBODY), Mode.REWRITE),),
+            )
+        case Merge() | Prune() | CleanFiles():
+            return _on_remote(action.remote, action.vm, Mode.REWRITE)
+        case RestoreVm() | RestoreDisk():
+            return _on_remote(action.remote, action.vm, Mode.READ)
+        case _:
+            assert_never(action)
+
+
+def pool_place(pool: PoolName, vm: VmUuid) -> Place:
+    """Name a VM's snapshots on a pool."""
+    return Place(PlaceKind.POOL, pool, vm)
+
+
+def remote_place(remote: RemoteName, vm: VmUuid) -> Place:
+    """Name a VM's points and files on a remote."""
+    return Place(PlaceKind.REMOTE, remote, vm)
+
+
+def touched_by(claims: Claims) -> tuple[Place, ...]:
+    """Return the places that an action with these claims changes; reading changes nothing."""
+    return tuple(place for place, mode in claims.places if mode is not Mode.READ)
+
+
+def limit_of(kind: SlotKind, name: str, desired: Desired) -> int:
+    """Return how many of a resource may be taken at once; 1 where nobody says."""
+    match kind:
+        case SlotKind.SNAPSHOTS | SlotKind.EXPORTS:
+            pool = desired.pools.get(PoolName(name))
+            if pool is None:
+                return 1
+            return pool.snapshots_max if kind is SlotKind.SNAPSHOTS else pool.exports_max
+        case SlotKind.ACTIONS:
+            remote = desired.remotes.get(RemoteName(name))
+            return 1 if remote is None else remote.actions_max
+        case _:
+            assert_never(kind)
+
+
+def _on_remote(remote: RemoteName, vm: VmUuid, mode: Mode) -> Claims:
+    return Claims(
+        (Slots(SlotKind.ACTIONS, remote, 1),),
+        ((remote_place(remote, vm), mode),),
+    )

@@ -1,0 +1,186 @@
+"""Rule: which VMs are owed a restore point now, and the one snapshot that will settle it.
+
+A promise is kept or open on each remote by itself. The last slot of a schedule is *answered* on a
+remote by a point of the job, made for that schedule, taken at or after the slot. Older slots are
+never asked for: whatever was missed collapses into one run (`CatchUp`). A request for a run is
+answered by any point of the job taken at or after it.
+
+A schedule that has ever been answered for a VM owes its last slot however late: that was promised.
+One that never was waits for its next slot once the last one is older than the schedule's deadline:
+writing a manifest in the afternoon, adding a schedule or adopting the points of another tool starts
+no backup by itself. `runOnCreate` says otherwise, for VMs without any point of the job.
+
+One snapshot answers all that is open. It names every schedule whose slot is not seen answered on
+*every* remote; which of them count on which remote is decided when it is exported there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from reconciler.desired.state import Desired, Job
+from reconciler.ids import ScheduleId, Stamp, stamp_of
+from reconciler.plan.actions import Snapshot
+from reconciler.plan.draft import Draft
+from reconciler.plan.reasons import Reason
+from reconciler.plan.world import MarkedSnapshot, Obstacle, Scope, Slot, Target, answered
+
+
+def request_of(desired: Desired, job: Job) -> datetime | None:
+    """Return the latest moment at which a run of the job was asked for, to the second.
+
+    Points are named to the second; one taken in the second of the request answers it.
+    """
+    asked = [request.at for request in desired.requests if request.job == job.name]
+    return max(asked).replace(microsecond=0) if asked else None
+
+
+def rule(
+    scope: Scope, slots: Mapping[ScheduleId, Slot], request: datetime | None, draft: Draft
+) -> None:
+    """Fill in what each target is owed; plan the snapshot that settles it, or say why not.
+
+    slots: of the job's schedules that are not suspended. request: see `request_of`.
+    """
+    promised = _promised(scope, slots)
+    for target in scope.targets:
+        if target.history is None:
+            continue
+        target.owed = tuple(
+            slot for slot in promised if not answered(target.points, slot.schedule.id, slot.at)
+        )
+        newest = target.newest
+        if request is not None and (newest is None or newest.taken_at < request):
+            target.requested = request
+    seen = [target for target in scope.targets if target.history is not None]
+    if any(target.owed or target.requested for target in seen):
+        for slot in promised:
+            if not slot.late:
+                draft.wake(slot.late_at)  # from then on it is a catch-up, or no longer owed
+        _settle(scope, promised, seen, draft)
+    elif not scope.enrolled and slots and not promised:
+        _wait_for_first_slot(scope, slots, draft)
+
+
+def _promised(scope: Scope, slots: Mapping[ScheduleId, Slot]) -> list[Slot]:
+    """Return the slots that count for this VM, answered or not."""
+    return [
+        slot
+        for slot in slots.values()
+        if not slot.late
+        or _has_answered(scope, slot.schedule.id)
+        or (scope.job.run_on_create and not scope.enrolled)
+    ]
+
+
+def _has_answered(scope: Scope, schedule: ScheduleId) -> bool:
+    return any(
+        schedule in point.schedules for target in scope.targets for point in reversed(target.points)
+    ) or any(schedule in snapshot.marks.schedules for snapshot in scope.snapshots)
+
+
+def _wait_for_first_slot(scope: Scope, slots: Mapping[ScheduleId, Slot], draft: Draft) -> None:
+    draft.hold(
+        _subject(scope),
+        Reason.WAITING_FOR_SLOT,
+        "it has no restore point yet; its first backup is made at the next slot",
+        until=min((slot.next for slot in slots.values() if slot.next is not None), default=None),
+    )
+
+
+def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draft: Draft) -> None:
+    newest = scope.newest_snapshot()
+    open_at = [target for target in seen if _is_open(target, newest)]
+    if not open_at:
+        return  # the snapshot is there: exports go on from it
+    owed = {
+        slot.schedule.id: slot
+        for target in open_at
+        for slot in target.owed
+        if not _covers(newest, slot)
+    }
+    requests = [target.requested for target in open_at if target.requested is not None]
+    action = Snapshot(
+        pool=scope.pool,
+        vm=scope.vm.uuid,
+        vm_name=scope.vm.name,
+        job=scope.job.name,
+        job_id=scope.job.id,
+        schedules=tuple(
+            slot.schedule.id
+            for slot in promised
+            if any(target.history is None or slot in target.owed for target in scope.targets)
+        ),
+        due=min([*(slot.at for slot in owed.values()), *requests]),
+        reason=_reason(scope, owed.values()) if owed else Reason.REQUESTED,
+        after=scope.newest_stamp,
+    )
+    obstacle = _obstacle(scope, open_at)
+    if obstacle is None:
+        draft.do(action)
+    else:
+        draft.hold(_subject(scope), obstacle.reason, obstacle.why, action)
+
+
+def _is_open(target: Target, newest: MarkedSnapshot | None) -> bool:
+    """Say whether a debt of the target cannot be settled by exporting the newest snapshot."""
+    return any(not _covers(newest, slot) for slot in target.owed) or (
+        target.requested is not None and not _is_since(newest, stamp_of(target.requested))
+    )
+
+
+def _covers(newest: MarkedSnapshot | None, slot: Slot) -> bool:
+    return (
+        newest is not None
+        and newest.stamp >= slot.stamp
+        and slot.schedule.id in newest.marks.schedules
+    )
+
+
+def _is_since(newest: MarkedSnapshot | None, stamp: Stamp) -> bool:
+    return newest is not None and newest.stamp >= stamp
+
+
+def _reason(scope: Scope, owed: Iterable[Slot]) -> Reason:
+    return Reason.CATCH_UP if any(_is_catch_up(scope, slot) for slot in owed) else Reason.SCHEDULED
+
+
+def _is_catch_up(scope: Scope, slot: Slot) -> bool:
+    """Say whether the slot is late, or stands for more than itself."""
+    if slot.late:
+        return True
+    if slot.before is None:
+        return False
+    identity = slot.schedule.id
+    last = [
+        next(
+            (each.taken_at for each in reversed(target.points) if identity in each.schedules), None
+        )
+        for target in scope.targets
+    ]
+    answers = [taken_at for taken_at in last if taken_at is not None]
+    return bool(answers) and max(answers) < slot.before
+
+
+def _obstacle(scope: Scope, open_at: Sequence[Target]) -> Obstacle | None:
+    """Say why no snapshot is taken although one is owed; None if nothing is in the way.
+
+    A snapshot that could not be sent anywhere would only cost space. One remote that can take
+    the point is enough: the others follow from the same snapshot when they can.
+    """
+    if scope.vm.busy:
+        return Obstacle(Reason.VM_BUSY, f"under way on it: {', '.join(scope.vm.busy)}")
+    if not scope.vm.disks:
+        return Obstacle(Reason.NO_DISKS, "it has no disk that can be backed up")
+    if any(target.obstacle is None and not target.receiving for target in open_at):
+        return None
+    for target in open_at:
+        if target.obstacle is not None:
+            return Obstacle(
+                target.obstacle.reason, f"remote {target.remote}: {target.obstacle.why}"
+            )
+    remotes = ", ".join(target.remote for target in open_at)
+    return Obstacle(Reason.ALREADY_RUNNING, f"an export of it to {remotes} is still running")
+
+
+def _subject(scope: Scope) -> str:
+    return f"VM {scope.vm.name} of job {scope.job.name}"

@@ -1,0 +1,138 @@
+"""What each disk file on a remote is there for: the ground that merge, debris and lineage share.
+
+    referenced   a restore point names it
+    carrying     no point names it, but one that a point names stands on it: to be merged away
+    pending      no point names it yet: an interrupted export will continue with it, or on it
+    garbage      nothing needs it
+    left alone   whatever cannot be judged: see below
+
+Files are published before the metadata that names them, so a file without a point is garbage only
+if no snapshot is left from which its point can still be made. It is left alone if the job is not
+known here (another tool's, a deleted one's, one whose manifest cannot be read), if a pool that
+could hold that snapshot was not seen, if an action of ours is adding to the VM's chains, or if
+its directory holds a broken file, which may stand on any other, or a begun merge.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reconciler.desired.state import Job
+from reconciler.ids import JobId, RemoteName, VmUuid
+from reconciler.observed.chain import Chains, DiskFile, FileState, History
+from reconciler.plan.world import Obstacle, World
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of one VM on one remote, sorted. All by path; `carrying` and `garbage` sorted."""
+
+    chains: Chains
+    carrying: tuple[str, ...] = ()
+    garbage: tuple[str, ...] = ()
+    quarantined: frozenset[str] = frozenset()
+    merging: frozenset[str] = frozenset()
+
+    def tip(self, directory: str) -> DiskFile | None:
+        """Return the newest file of a disk's directory that is not garbage, None if there is none.
+
+        Only this one may be stood on: each file has at most one above it.
+        """
+        prefix = directory + "/"
+        paths = [path for path in self.chains.files if path.startswith(prefix)]
+        kept = set(paths).difference(self.garbage)
+        return self.chains.files[max(kept)] if kept else None
+
+
+def files_of(world: World, remote: RemoteName, history: History) -> Files:
+    """Sort the files of one VM on one remote; the usual answer, nothing to do, comes quickly."""
+    chains = world.chains(remote, history)
+    referenced = {disk.path for point in history.points for disk in point.disks}
+    merging = frozenset(
+        directory_of(path) for merge in history.merges for path in (merge.target, merge.source)
+    )
+    if history.files.keys() <= referenced:
+        return Files(chains, merging=merging)
+    quarantined = frozenset(
+        file.directory for file in history.files.values() if file.state is FileState.BROKEN
+    )
+    needed = _standing_on(chains, referenced)
+    unneeded = [path for path in sorted(history.files) if path not in needed]
+    left_alone = merging | quarantined
+    pending = _standing_on(
+        chains, (path for path in unneeded if _is_pending(world, remote, history, path, left_alone))
+    )
+    return Files(
+        chains=chains,
+        carrying=tuple(
+            path
+            for path in sorted(needed)
+            if path not in referenced
+            and directory_of(path) not in left_alone
+            and job_here(world, remote, job_of(path)) is not None
+        ),
+        garbage=tuple(path for path in unneeded if path not in pending),
+        quarantined=quarantined,
+        merging=merging,
+    )
+
+
+def directory_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def job_of(path: str) -> JobId:
+    """Read the job out of a path `vdis/<job id>/<disk uuid>/<file>`; "" if it is none."""
+    parts = path.split("/")
+    return JobId(parts[1] if len(parts) == 4 and parts[0] == "vdis" else "")
+
+
+def job_here(world: World, remote: RemoteName, job: JobId) -> Job | None:
+    """Return the job if its files on this remote are ours to tidy up now.
+
+    They are not while it is suspended, while its manifest has problems (the last good version is
+    in force, but nobody knows what its author wants gone), and once it names the remote no more.
+    """
+    found = world.jobs_by_id.get(job)
+    if found is None or found.suspend or job in world.desired.protected_jobs:
+        return None
+    return found if remote in found.remotes else None
+
+
+def _standing_on(chains: Chains, paths: Iterable[str]) -> set[str]:
+    """Return the files among `paths`, and all that they stand on."""
+    reached: set[str] = set()
+    for path in paths:
+        below: str | None = path
+        while below is not None and below not in reached:
+            file = chains.files.get(below)
+            if file is None:
+                break
+            reached.add(below)
+            below = file.parent_path
+    return reached
+
+
+def _is_pending(
+    world: World, remote: RemoteName, history: History, path: str, left_alone: frozenset[str]
+) -> bool:
+    if directory_of(path) in left_alone or world.mode_on_remote(remote, history.vm) is not None:
+        return True
+    job = job_here(world, remote, job_of(path))
+    return job is None or _has_its_snapshot(world, job, history.vm, history.files[path])
+
+
+def _has_its_snapshot(world: World, job: Job, vm: VmUuid, file: DiskFile) -> bool:
+    """Say whether the snapshot the file was exported from is there, or may be."""
+    homes = world.homes(vm)
+    if not homes:
+        return any(isinstance(world.pool(pool), Obstacle) for pool in job.pools)
+    stamp = file.file_name.removesuffix(".vhd")
+    return any(
+        snapshot.marks is not None
+        and snapshot.marks.job == job.id
+        and (
+            snapshot.marks.stamp == stamp or any(disk.uuid == file.uuid for disk in snapshot.disks)
+        )
+        for _, home in homes
+        for snapshot in home.snapshots
+    )

@@ -1,0 +1,258 @@
+"""The planner: what should be, what is and what time it is go in; what to do about it comes out.
+
+One pure function. It calls the rules in order and merges what they found; each rule is a file of
+its own, named after what it decides. The order of actions is the order of debts: each says since
+when it is due, and some kinds are more patient than others. Nothing is ever passed over for good,
+because patience is a constant and debts age.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from reconciler.desired.state import Desired, Job
+from reconciler.ids import RemoteName
+from reconciler.observed.chain import History
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.state import Observed
+from reconciler.plan import debris, due, guard, lineage, merge, retention
+from reconciler.plan.actions import (
+    Action,
+    CleanFiles,
+    CleanSnapshot,
+    Export,
+    ExportKind,
+    Merge,
+    Prune,
+    RestoreDisk,
+    RestoreVm,
+    Snapshot,
+)
+from reconciler.plan.draft import Draft
+from reconciler.plan.files import files_of
+from reconciler.plan.plan import Held, Plan
+from reconciler.plan.reasons import Reason
+from reconciler.plan.world import (
+    Obstacle,
+    Scope,
+    World,
+    obstacle_at,
+    obstacle_of,
+    scopes_of,
+    slots_of,
+    vm_on_remote,
+)
+
+_CLOCK_TOLERANCE = timedelta(hours=1)  # a pool's clock and ours may differ; not by this much
+
+# How much longer than a backup that is due at the same time each kind can wait. Tidying up gives
+# way to the backups of half a day, but is never starved by a backlog; people go first.
+_HOUSEKEEPING = timedelta(hours=12)
+_PATIENCE: dict[type[Action], timedelta] = {
+    RestoreVm: timedelta(days=-7),
+    RestoreDisk: timedelta(days=-7),
+    Snapshot: timedelta(),
+    Export: timedelta(),
+    Merge: _HOUSEKEEPING,
+    Prune: _HOUSEKEEPING,
+    CleanFiles: _HOUSEKEEPING,
+    CleanSnapshot: _HOUSEKEEPING,
+}
+_SOMEBODY_WAITS = timedelta(days=1)  # for a run that was asked for by hand
+_COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
+    ((RestoreVm, RestoreDisk), "restore", "restores"),
+    ((Snapshot,), "snapshot", "snapshots"),
+    ((Export,), "export", "exports"),
+    ((Merge,), "merge", "merges"),
+    ((Prune,), "prune", "prunes"),
+    ((CleanFiles, CleanSnapshot), "clean", "cleans"),
+)
+_RANK = {kind: rank for rank, kind in enumerate(_PATIENCE)}
+
+
+def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
+    """Say what to do, in which order, what has to wait and why, and when to ask again.
+
+    now: aware, UTC. Equal inputs give an equal plan, whatever the order of their mappings.
+    """
+    world = World(desired, observed, now)
+    draft = Draft(now)
+    for problem in desired.problems:
+        subject = problem.object or problem.path
+        draft.hold(
+            subject, Reason.INVALID_SPEC, f"{problem.path}:{problem.line}: {problem.message}"
+        )
+    for name in sorted(desired.jobs):
+        _plan_job(world, desired.jobs[name], draft)
+    for remote in sorted(desired.remotes):
+        _tidy_remote(world, remote, draft)
+    for pool, view in world.pools():
+        debris.clean_orphans(world, pool, view, draft)
+    actions = tuple(sorted(draft.actions, key=_debt))
+    held = tuple(sorted(draft.held, key=_held_order))
+    return Plan(
+        actions=actions,
+        held=held,
+        wake_at=draft.wake_at,
+        sentence=_sentence(actions, held),
+        deletions="+".join(sorted(draft.approvals)),
+    )
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _plan_job(world: World, job: Job, draft: Draft) -> None:
+    if job.suspend:
+        draft.hold(f"job {job.name}", Reason.SUSPENDED, "the job is suspended")
+        return
+    _report_obstacles(world, job, draft)
+    slots = slots_of(job, world.now)
+    active = {identity: slot for identity, slot in slots.items() if not slot.schedule.suspend}
+    for schedule in job.schedules:
+        following = schedule.schedule.next_due(world.now)
+        if not schedule.suspend and following.year < datetime.max.year:
+            draft.wake(following)
+    request = due.request_of(world.desired, job)
+    ledgers = {remote: retention.Ledger() for remote in job.remotes}
+    is_seen = {remote: isinstance(world.remote(remote), RemoteView) for remote in job.remotes}
+    matched = 0
+    for scope in scopes_of(world, job):
+        if scope.matched:
+            matched += 1
+            _report_unseen(scope, is_seen, draft)
+            _report_clock(scope, draft)
+            due.rule(scope, active, request, draft)
+        lineage.rule(world, scope, slots, draft)
+        if scope.matched:
+            for target in scope.targets:
+                retention.rule(world, scope, target, ledgers[target.remote], draft)
+        debris.clean_superseded(world, scope, draft)
+    guard.rule(world.desired, job, ledgers, draft)
+    if not matched and all(not isinstance(world.pool(pool), Obstacle) for pool in job.pools):
+        why = "its selector chooses no VM on its pools"
+        draft.hold(f"job {job.name}", Reason.NO_VMS_MATCHED, why)
+
+
+def _report_obstacles(world: World, job: Job, draft: Draft) -> None:
+    """Say once per job which of its pools and remotes are out of reach, not once per VM."""
+    for pool in job.pools:
+        seen = world.pool(pool)
+        if isinstance(seen, Obstacle):
+            draft.hold(f"job {job.name} on pool {pool}", seen.reason, seen.why)
+    for remote in job.remotes:
+        obstacle = obstacle_of(world, remote)
+        if obstacle is not None:
+            draft.hold(f"job {job.name} on remote {remote}", obstacle.reason, obstacle.why)
+
+
+def _report_unseen(scope: Scope, remote_is_seen: Mapping[RemoteName, bool], draft: Draft) -> None:
+    """Say where a VM's part of a remote was not seen although the remote was."""
+    for target in scope.targets:
+        if target.history is None and target.obstacle and remote_is_seen[target.remote]:
+            subject = vm_on_remote(scope.vm.name, target.remote)
+            draft.hold(subject, target.obstacle.reason, target.obstacle.why)
+
+
+def _report_clock(scope: Scope, draft: Draft) -> None:
+    """Report points that lie in the future: they answer every slot until their time has come.
+
+    The clock was wrong when they were made, or is wrong now; a person must say which.
+    """
+    for target in scope.targets:
+        newest = target.newest
+        if newest is not None and newest.taken_at > draft.now + _CLOCK_TOLERANCE:
+            draft.hold(
+                vm_on_remote(scope.vm.name, target.remote),
+                Reason.CLOCK_BEHIND,
+                f"its newest point is of {newest.taken_at:%Y-%m-%d %H:%M} UTC: no backup is due"
+                " before that; set the clock right, or remove the point",
+                until=newest.taken_at - _CLOCK_TOLERANCE,
+            )
+
+
+# ── remotes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tidy_remote(world: World, remote: RemoteName, draft: Draft) -> None:
+    view = world.remote(remote)
+    if isinstance(view, Obstacle) or obstacle_of(world, remote) is not None:
+        return
+    for history in view.histories.values():
+        if isinstance(history, History):
+            _tidy_vm(world, remote, history, draft)
+
+
+def _tidy_vm(world: World, remote: RemoteName, history: History, draft: Draft) -> None:
+    if history.unreadable:
+        subject = vm_on_remote(merge.name_of(world, history), remote)
+        first = history.unreadable[0]
+        more = f", and {len(history.unreadable) - 1} more" if len(history.unreadable) > 1 else ""
+        why = f"nothing is removed or merged beside {first.path}{more}: {first.why}"
+        draft.hold(subject, Reason.UNREADABLE_METADATA, why)
+    if obstacle_at(history) is not None:
+        return
+    debris.clean_partials(world, remote, history, draft)
+    if merge.finish_merges(world, remote, history, draft) or history.unreadable:
+        return
+    files = files_of(world, remote, history)
+    debris.report_quarantined(world, remote, history, files, draft)
+    clean = debris.clean_garbage(world, remote, history, files)
+    if clean is not None:
+        draft.do(clean)
+    merge.rule(world, remote, history, files, draft)
+
+
+# ── the whole ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _debt(action: Action) -> tuple[datetime, int, str, str, str]:
+    """Order actions by their debt, then by anything that is always the same."""
+    since = action.due + _PATIENCE[type(action)]
+    place: str
+    detail: str
+    match action:
+        case Snapshot():
+            if action.reason is Reason.REQUESTED:
+                since -= _SOMEBODY_WAITS
+            place, detail = action.pool, action.job_id
+        case Export():
+            if action.reason is Reason.REQUESTED:
+                since -= _SOMEBODY_WAITS
+            place, detail = action.remote, action.job_id
+        case Merge():
+            place, detail = action.remote, action.target
+        case Prune() | RestoreVm() | RestoreDisk():
+            place, detail = action.remote, action.stamp
+        case CleanFiles():
+            place, detail = action.remote, action.paths[0]
+        case CleanSnapshot():
+            place, detail = action.pool, action.snapshot or "".join(action.disks)
+        case _:
+            assert_never(action)
+    return since, _RANK[type(action)], action.vm or "", place, detail
+
+
+def _held_order(held: Held) -> tuple[str, str, str, str]:
+    stamp = held.action.stamp if isinstance(held.action, Prune | Export) else ""
+    return held.subject, held.reason, stamp, held.why
+
+
+def _sentence(actions: Sequence[Action], held: Sequence[Held]) -> str:
+    """Say the plan in a line: "2 snapshots, 3 exports (1 full), 1 prune; 4 held"."""
+    counts = Counter(type(action) for action in actions)
+    parts = []
+    for kinds, singular, plural in _COUNTED:
+        count = sum(counts[kind] for kind in kinds)
+        if not count:
+            continue
+        text = f"{count} {singular if count == 1 else plural}"
+        fulls = sum(_is_full(action) for action in actions) if Export in kinds else 0
+        parts.append(f"{text} ({fulls} full)" if fulls else text)
+    sentence = ", ".join(parts) or "in sync"
+    return f"{sentence}; {len(held)} held" if held else sentence
+
+
+def _is_full(action: Action) -> bool:
+    return isinstance(action, Export) and any(disk.kind is ExportKind.FULL for disk in action.disks)
