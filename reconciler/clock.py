@@ -64,3 +64,19 @@ class SteppedClock:
     async def sleep_until(self, instant: datetime) -> None:
         while self._now < instant:
             await self._stepped.wait()
+
+
+async def wait_until(bell: asyncio.Event, clock: Clock, instant: datetime | None) -> None:
+    """Return once the bell rings, or the clock reaches the instant (None: never)."""
+    if instant is None:
+        await bell.wait()
+        return
+
+    async def alarm() -> None:
+        await clock.sleep_until(instant)
+        bell.set()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(alarm())
+        await bell.wait()
+        waiting.cancel()

@@ -7,11 +7,10 @@ worked, so that recovery after a crash is the same code as any other tick.
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 
 import structlog
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, wait_until
 from reconciler.desired.state import Desired
 from reconciler.latest import Latest
 from reconciler.observed.progress import Progress
@@ -52,7 +51,7 @@ class Loop:
             if report.sentence != sentence:
                 sentence = report.sentence
                 log.info("tick", sentence=sentence)
-            await self._rest(report.plan.wake_at)
+            await wait_until(self._bell, self._clock, report.plan.wake_at)
 
     async def _tick(self) -> Report:
         desired = self._desired.value
@@ -64,14 +63,3 @@ class Loop:
         self.plan.put(planned)
         self.report.put(report)
         return report
-
-    async def _rest(self, wake_at: datetime | None) -> None:
-        async with asyncio.TaskGroup() as group:
-            alarm = group.create_task(self._ring_at(wake_at)) if wake_at is not None else None
-            await self._bell.wait()
-            if alarm is not None:
-                alarm.cancel()
-
-    async def _ring_at(self, instant: datetime) -> None:
-        await self._clock.sleep_until(instant)
-        self._bell.set()

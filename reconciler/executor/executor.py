@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
@@ -26,7 +26,7 @@ from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import Action, id_of
-from reconciler.plan.admit import admit
+from reconciler.plan.admit import decide, subject_of
 from reconciler.plan.claims import claims_of, touched_by
 from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
@@ -64,14 +64,20 @@ class Executor:
 
     async def run(self) -> None:
         """Follow the plan for ever."""
+        bell = asyncio.Event()
+        self._plan.ring(bell)
         async with asyncio.TaskGroup() as group:
-            async for plan in self._plan.follow():
+            while True:
+                bell.clear()
+                plan = self._plan.value
                 for cancelled in plan.cancel:
                     if (task := self._tasks.get(cancelled)) is not None:
                         task.cancel()
                 observed = replace(self._observed.value, progress=self._progress.value)
-                for action in admit(plan, observed, self._desired.value, self._clock.now()):
+                admission = decide(plan, self._desired.value, observed, self._clock.now())
+                for action in admission.actions:
                     self._start(group, action)
+                await wait_until(bell, self._clock, admission.wake_at)
 
     def _start(self, group: asyncio.TaskGroup, action: Action) -> None:
         started_at = self._clock.now()
@@ -179,5 +185,4 @@ def _recent(ended: Mapping[ActionId, Attempt], now: datetime) -> dict[ActionId, 
 
 
 def _fields(action: Action) -> dict[str, str]:
-    place: str = getattr(action, "remote", None) or getattr(action, "pool", "")
-    return {"action": id_of(action), "vm": action.vm_name, "place": place}
+    return {"action": id_of(action), "subject": subject_of(action)}

@@ -7,6 +7,7 @@ try makes sense at all is the planner's affair, which plans from the world and n
 from datetime import datetime, timedelta
 
 from reconciler.catalog.errors import CatalogError, LockedByOther, NotSafe
+from reconciler.executor.refusal import Refused
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.backoff import not_before
@@ -45,9 +46,11 @@ def verdict(action: Action, error: Exception, before: Attempt | None, now: datet
     )
 
 
-def reason_of(error: Exception) -> Reason:  # noqa: PLR0911 (it is a table)
+def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a table)
     """Give the reason code of what happened."""
     match error:
+        case Refused():
+            return error.reason
         case TimeoutError() | StreamStalled():
             return Reason.TIMED_OUT
         case LockedByOther():

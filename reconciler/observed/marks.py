@@ -36,6 +36,7 @@ DATETIME_KEY = "xo:backup:datetime"
 VM_KEY = "xo:backup:vm"
 CONTENT_KEY = "xo:backup:contentKey"
 QCOW2_FIX_KEY = "xo:backup:includeNonNbdQcow2Fix"
+EXPORTED_KEY = "xo:backup:exported"
 
 MARK_KEYS = frozenset(
     {
@@ -50,7 +51,7 @@ MARK_KEYS = frozenset(
         CONTENT_KEY,
         QCOW2_FIX_KEY,
         "xo:backup:deltaChainLength",
-        "xo:backup:exported",
+        EXPORTED_KEY,
         "xo:backup:sr",
         "xo:copy_of",
         "xo:base_delta",
