@@ -60,13 +60,22 @@ class Overlay:
         kept = [extent.between(0, stop) for extent in self.extents if extent.start < stop]
         return Overlay(self.inode, self.start, count, tuple(kept))
 
-    def zeroed(self) -> "Overlay":
+    def zeroed(self) -> "Extension":
         """The size without the data."""
-        return Overlay(self.inode, self.start, self.count, ())
+        return Extension(self.inode, self.start + self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
+    inode: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A file was lengthened, with zeros: what a lost write may leave. Never shortens one, and
+    bytes that were there stay: a lost overwriting leaves what was overwritten."""
+
     inode: int
     size: int
 
@@ -80,7 +89,7 @@ class Naming:
     made_directory: int | None = None
 
 
-Effect = Overlay | Truncation | Naming
+Effect = Overlay | Truncation | Extension | Naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,9 @@ def applied(image: Image, effects: Sequence[Effect]) -> Image:
                 contents[inode] = contents.get(inode, Content()).overlaid(start, count, extents)
             case Truncation(inode, size):
                 contents[inode] = contents.get(inode, Content()).truncated(size)
+            case Extension(inode, size):
+                content = contents.get(inode, Content())
+                contents[inode] = content.truncated(max(content.size, size))
             case Naming(inode, changes, made):
                 if made is not None:
                     directories.setdefault(made, {})

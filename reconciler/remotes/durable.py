@@ -65,6 +65,15 @@ class Durable:
         if (above := temporary.rpartition("/")[0]) != directory:
             self._sync_directory(above)
 
+    def settle(self, key: str) -> None:
+        """Make a file durable that somebody else wrote, or a try that did not get that far."""
+        handle = self._filesystem.open(key)
+        with _closing(handle):
+            handle.sync()
+        directory = key.rpartition("/")[0]
+        self.ensure_directory(directory)
+        self._sync_directory(directory)
+
     def delete(self, key: str) -> None:
         """Remove a file; the directory is synced even if it was gone: that may not be durable."""
         with contextlib.suppress(FileNotFoundError):

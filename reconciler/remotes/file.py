@@ -119,6 +119,9 @@ class FileRemote:
     async def publish(self, temporary: str, key: str) -> None:
         await self._writing(key, self._durable.publish, temporary, key)
 
+    async def settle(self, key: str) -> None:
+        await self._writing(key, self._durable.settle, key)
+
     async def make_directory(self, key: str) -> None:
         await self._writing(key, self._durable.make_directory, key)
 

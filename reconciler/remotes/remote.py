@@ -112,6 +112,10 @@ class Remote(Protocol):
     async def publish(self, temporary: str, key: str) -> None:
         """Give a synced temporary file its name, replacing what is there; durable on return."""
 
+    async def settle(self, key: str) -> None:
+        """Make a file durable, content and name, that may have been published by a try that did
+        not live to sync the directory."""
+
     async def make_directory(self, key: str) -> None:
         """Raises Exists if it is there: one of several callers wins (a lock)."""
 

@@ -1,0 +1,374 @@
+"""What a remote holds of a VM: listings, metadata and disk headers become a History.
+
+A History is made of a reading without a single error, or not at all: "I could not read it" never
+means "it is not there". What was read and makes no sense is listed as unreadable and is nobody's
+to delete. Knows the layout; never what ought to be there, and changes nothing.
+
+A remote that did not change since the last look costs listings only: what was read of a file
+stands in `Headers` under its name, size, modification time and inode.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from reconciler.catalog import layout
+from reconciler.catalog.errors import MetadataInvalid
+from reconciler.catalog.lock import STALE_S, is_held_here
+from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, check_full, point_of
+from reconciler.ids import UUID, DiskSnapshotUuid, Stamp, VmUuid
+from reconciler.observed.chain import (
+    DiskFile,
+    FileState,
+    History,
+    MergeInProgress,
+    RestorePoint,
+    Unreadable,
+)
+from reconciler.remotes.errors import Missing, TooLarge
+from reconciler.remotes.remote import Entry, Remote
+from reconciler.transfer import disk_file
+from reconciler.transfer.errors import ChainBroken
+from reconciler.transfer.journal import MergeJournal, read_journal
+from reconciler.vhd.layout import BLOCK
+
+Finding = RestorePoint | DiskFile | None
+"""What is known of a file without reading it again. None: understood, and not ours (full mode)."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_NEITHER = "it is neither a file nor a directory"
+_BLOCK_MODE = "disks in block mode are not supported"
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """Equal: the file was not written in between, as far as a file system tells."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    in_merge: bool
+
+
+class Headers:
+    """What was read at the last look, per VM: replaced by each look, so it never outgrows it."""
+
+    def __init__(self) -> None:
+        self._known: dict[VmUuid, dict[str, tuple[_Signature, Finding]]] = {}
+        self._locks: dict[VmUuid, tuple[int, datetime]] = {}
+
+    def known(self, vm: VmUuid) -> dict[str, tuple[_Signature, Finding]]:
+        return self._known.get(vm, {})
+
+    def replace(self, vm: VmUuid, known: dict[str, tuple[_Signature, Finding]]) -> None:
+        self._known[vm] = known
+
+    def lock_seen(self, vm: VmUuid, mtime_ns: int | None, as_of: datetime) -> datetime:
+        """Remember a lock's heartbeat; return when it was first seen as it is now."""
+        if mtime_ns is None:
+            self._locks.pop(vm, None)
+            return as_of
+        seen_ns, since = self._locks.get(vm, (0, as_of))
+        if seen_ns != mtime_ns:
+            since = as_of
+        self._locks[vm] = (mtime_ns, since)
+        return since
+
+    def forget_others(self, vms: set[VmUuid]) -> None:
+        """Drop what is known of VMs that are not there any more."""
+        for gone in self._known.keys() - vms:
+            del self._known[gone]
+        for gone in self._locks.keys() - vms:
+            del self._locks[gone]
+
+
+async def list_vms(remote: Remote) -> list[VmUuid]:
+    """List the VMs that have a directory. Raises RemoteError; a remote without any is empty."""
+    try:
+        entries = await remote.list(layout.ROOT)
+    except Missing:
+        await remote.list("")  # the remote itself is there, or this raises
+        return []
+    vms = (layout.parse_vm(entry.name) for entry in entries if entry.stat.is_directory)
+    return [vm for vm in vms if vm is not None]
+
+
+async def read_vm(
+    remote: Remote, vm: VmUuid, as_of: datetime, headers: Headers | None = None
+) -> History:
+    """Read all that a remote holds of a VM. as_of: an instant before the reading began.
+
+    headers: what earlier looks read; without it everything is read. Raises RemoteError: then
+    nothing is known of the VM.
+    """
+    headers = headers or Headers()
+    reading = _Reading(remote, vm, headers.known(vm))
+    await reading.points()
+    await reading.disks()
+    headers.replace(vm, reading.fresh)
+    return reading.history(as_of, locked=await _is_locked(remote, vm, as_of, headers))
+
+
+async def read_afresh(remote: Remote, vm: VmUuid) -> History:
+    """Read everything again, for whoever holds the lock and is about to change something.
+
+    Nothing that was known before is believed. Raises RemoteError.
+    """
+    reading = _Reading(remote, vm, {})
+    await reading.points()
+    await reading.disks()
+    return reading.history(_NEVER, locked=False)
+
+
+async def read_directory(remote: Remote, vm: VmUuid, directory: str) -> History:
+    """The same for the files of one disk of one job only: points are left out."""
+    reading = _Reading(remote, vm, {})
+    await reading.disk_directory(directory)
+    return reading.history(_NEVER, locked=False)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One reading of one VM's directory."""
+
+    remote: Remote
+    vm: VmUuid
+    known: dict[str, tuple[_Signature, Finding]]
+    fresh: dict[str, tuple[_Signature, Finding]] = field(default_factory=dict)
+    found_points: list[RestorePoint] = field(default_factory=list)
+    files: dict[str, DiskFile] = field(default_factory=dict)
+    partials: list[str] = field(default_factory=list)
+    merges: list[MergeInProgress] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def history(self, as_of: datetime, *, locked: bool) -> History:
+        return History(
+            vm=self.vm,
+            as_of=as_of,
+            points=tuple(sorted(self.found_points, key=lambda point: point.stamp)),
+            files=self.files,
+            partials=tuple(sorted(self.partials)),
+            merges=tuple(self.merges),
+            unreadable=tuple(sorted(self.unreadable, key=lambda item: item.path)),
+            locked_by_others=locked,
+        )
+
+    def puzzled(self, path: str, why: str) -> None:
+        self.unreadable.append(Unreadable(path, why))
+
+    # ── metadata ─────────────────────────────────────────────────────────────────────────────
+
+    async def points(self) -> None:
+        for entry in await self._list(""):
+            name = entry.name
+            if layout.is_partial(name) and entry.stat.is_regular:
+                self.partials.append(name)
+            elif layout.is_metadata_like(name):
+                stamp = layout.parse_metadata_name(name)
+                if not entry.stat.is_regular:
+                    self.puzzled(name, _NEITHER)
+                elif stamp is None:
+                    self.puzzled(name, "its name is no instant")
+                else:
+                    await self._point(name, stamp, entry)
+
+    async def _point(self, path: str, stamp: Stamp, entry: Entry) -> None:
+        async def look() -> Finding:
+            metadata = await read_metadata(self.remote, self.vm, stamp)
+            if metadata.is_full:
+                check_full(metadata, self.vm, stamp)
+                return None
+            return point_of(metadata, self.vm, stamp)
+
+        try:
+            finding = await self._recall(path, entry, look)
+        except MetadataInvalid as error:
+            self.puzzled(path, str(error))
+        except TooLarge as error:
+            self.puzzled(path, error.message)
+        except Missing:
+            pass  # pruned since it was listed
+        else:
+            if isinstance(finding, RestorePoint):
+                self.found_points.append(finding)
+
+    # ── disk files ───────────────────────────────────────────────────────────────────────────
+
+    async def disks(self) -> None:
+        for job in await self._directories(layout.DISKS, lambda _: True):
+            for directory in await self._directories(job, _is_uuid):
+                await self.disk_directory(directory)
+
+    async def _directories(self, path: str, wanted: Callable[[str], bool]) -> list[str]:
+        """The directories in a directory; names that NAS systems add to every one are none."""
+        found = []
+        for entry in await self._list(path):
+            inner = f"{path}/{entry.name}"
+            if entry.name.startswith((".", "@", "#")) or not wanted(entry.name):
+                continue
+            if entry.stat.is_directory:
+                found.append(inner)
+            elif not entry.stat.is_regular:
+                self.puzzled(inner, _NEITHER)
+        return found
+
+    async def disk_directory(self, directory: str) -> None:
+        """Read the files of one disk of one job."""
+        entries = await self._list(directory)
+        journals = await self._journals(directory, entries)
+        merging = {
+            name for target, journal in journals.items() for name in (target, *journal.chain)
+        }
+        for entry in entries:
+            path = f"{directory}/{entry.name}"
+            if layout.is_partial(entry.name) and entry.stat.is_regular:
+                self.partials.append(path)
+            elif layout.is_disk_like(entry.name):
+                if entry.name.endswith(".alias.vhd") or entry.stat.is_directory:
+                    self.puzzled(path, _BLOCK_MODE)
+                elif not entry.stat.is_regular:
+                    self.puzzled(path, _NEITHER)
+                elif layout.parse_disk_path(path) is None:
+                    self.puzzled(path, "its name is no instant")
+                else:
+                    await self._disk(path, entry, in_merge=entry.name in merging)
+
+        for target, journal in journals.items():
+            self._merge(directory, target, journal)
+
+    async def _journals(self, directory: str, entries: list[Entry]) -> dict[str, MergeJournal]:
+        """Read the journals of unfinished merges, by the name of the file that is merged into."""
+        journals = {}
+        for entry in entries:
+            target = layout.parse_journal_name(entry.name)
+            if target is not None and entry.stat.is_regular:
+                key = layout.key_of(self.vm, f"{directory}/{entry.name}")
+                try:
+                    journal = await read_journal(self.remote, key)
+                except TooLarge:
+                    journal = MergeJournal.parse(b"")
+                if journal is not None:
+                    journals[target] = journal
+        return journals
+
+    def _merge(self, directory: str, target: str, journal: MergeJournal) -> None:
+        path = f"{directory}/{target}"
+        journal_path = layout.journal_of(path)
+        sources = [f"{directory}/{name}" for name in journal.chain[-1:]]
+        if not journal.chain:
+            # Xen Orchestra writes its state in place; after a crash it may be empty. What it was
+            # about can be seen.
+            sources = [file.path for file in self.files.values() if file.parent_path == path]
+        elif journal.chain[0] != target or layout.parse_disk_path(sources[0]) is None:
+            self.puzzled(journal_path, "this merge is about other files than it stands beside")
+            return
+        if len(sources) == 1:
+            self.merges.append(MergeInProgress(journal_path, path, sources[0]))
+        else:
+            self.puzzled(journal_path, "which files are being merged here cannot be told")
+
+    async def _disk(self, path: str, entry: Entry, *, in_merge: bool) -> None:
+        async def look() -> Finding:
+            return await read_disk(self.remote, self.vm, path, in_merge=in_merge)
+
+        try:
+            finding = await self._recall(path, entry, look, in_merge=in_merge)
+        except Missing:
+            return  # removed since it was listed
+        if isinstance(finding, DiskFile):
+            self.files[path] = finding
+
+    # ── both ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _list(self, path: str) -> list[Entry]:
+        try:
+            return await self.remote.list(layout.key_of(self.vm, path).rstrip("/"))
+        except Missing:
+            return []
+
+    async def _recall(
+        self,
+        path: str,
+        entry: Entry,
+        look: Callable[[], Awaitable[Finding]],
+        *,
+        in_merge: bool = False,
+    ) -> Finding:
+        """What is known of a file if it did not change, else what looking at it says."""
+        stat = entry.stat
+        signature = _Signature(stat.size_bytes, stat.mtime_ns, stat.inode, in_merge)
+        known = self.known.get(path)
+        if known is not None and known[0] == signature:
+            finding = known[1]
+        else:
+            finding = await look()
+        # A broken file is looked at again each time: what was wrong may have been the way to it.
+        if not (isinstance(finding, DiskFile) and finding.state is FileState.BROKEN):
+            self.fresh[path] = (signature, finding)
+        return finding
+
+
+async def read_metadata(remote: Remote, vm: VmUuid, stamp: Stamp) -> PointMetadata:
+    """Read one point's metadata. Raises MetadataInvalid, RemoteError (Missing, TooLarge…)."""
+    key = layout.metadata_key(vm, stamp)
+    return PointMetadata.parse(await remote.get(key, METADATA_BYTES_MAX))
+
+
+async def read_disk(remote: Remote, vm: VmUuid, path: str, *, in_merge: bool = False) -> DiskFile:
+    """Read a disk file's headers and table. in_merge: another file is being merged with it.
+
+    A file that was read and is no whole disk file is BROKEN. Raises RemoteError if it could not be
+    read: that says nothing of the file.
+    """
+    async with remote.open(layout.key_of(vm, path)) as file:
+        size = await file.size()
+        try:
+            found = await (disk_file.read_unfinished if in_merge else disk_file.read_disk_file)(
+                file
+            )
+        except ChainBroken as error:
+            return DiskFile(
+                path=path,
+                uuid=DiskSnapshotUuid(""),
+                parent=None,
+                parent_uuid=None,
+                virtual_bytes=0,
+                file_bytes=size,
+                data_bytes=0,
+                state=FileState.BROKEN,
+                why=error.message,
+            )
+    read = DiskFile(
+        path=path,
+        uuid=DiskSnapshotUuid(found.uuid),
+        parent=None,
+        parent_uuid=None,
+        virtual_bytes=found.size,
+        file_bytes=found.file_bytes,
+        data_bytes=found.bat.count() * BLOCK,
+    )
+    parent_uuid = found.header.parent_uuid
+    if not found.is_differencing or parent_uuid is None:
+        return read
+    return replace(read, parent=found.header.parent_name, parent_uuid=DiskSnapshotUuid(parent_uuid))
+
+
+async def _is_locked(remote: Remote, vm: VmUuid, as_of: datetime, headers: Headers) -> bool:
+    """Whether somebody else's lock looks alive; for the planner to wait. Taking it decides.
+
+    Looking must not write, so the file server's present is not known here. A lock counts as dead
+    if its heartbeat stood still between two looks, or is old by our own clock.
+    """
+    try:
+        stat = await remote.stat(layout.lock_key(vm))
+    except Missing:
+        headers.lock_seen(vm, None, as_of)
+        return False
+    since = headers.lock_seen(vm, stat.mtime_ns, as_of)
+    age_s = as_of.timestamp() - stat.mtime_ns / 10**9
+    stood_still_s = (as_of - since).total_seconds()
+    return not is_held_here(remote.name, vm) and age_s <= STALE_S and stood_still_s <= STALE_S
+
+
+def _is_uuid(name: str) -> bool:
+    return UUID.fullmatch(name) is not None

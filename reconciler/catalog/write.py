@@ -1,0 +1,290 @@
+"""Changing what a remote holds of a VM: publishing, pruning, cleaning, merging.
+
+Every function wants the VM's lock, reads again what it is about to touch, and does nothing at all
+if the remote does not bear out what the action was planned on (NotSafe). Each can be run again
+after any crash or error and then ends where it would have ended.
+
+    publish   disk files, each whole before it has its name; the metadata last: then there is a
+              point
+    prune     the metadata first: then there is no point; files follow by merge or clean
+    clean     only what no point, no file and no merge can need, everything having been read
+
+Xen Orchestra's cache is taken away before the points change and put back after.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pydantic import JsonValue
+
+from reconciler.catalog import cache, layout, read
+from reconciler.catalog.errors import MetadataInvalid, NotSafe
+from reconciler.catalog.lock import VmLock
+from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, point_of
+from reconciler.catalog.safety import (
+    check_fits,
+    check_mergeable,
+    check_prunable,
+    parsed,
+    removable,
+    why_broken,
+)
+from reconciler.ids import DiskSnapshotUuid, Stamp
+from reconciler.observed.chain import DiskFile, History, RestorePoint
+from reconciler.remotes.errors import Missing, RemoteError
+from reconciler.transfer.merge import merge
+
+
+async def find_disk(lock: VmLock, path: str, snapshot: DiskSnapshotUuid) -> DiskFile | None:
+    """Find a disk file that an interrupted try already published, whole down to its full.
+
+    Raises RemoteError.
+    """
+    place = parsed(path)
+    directory = layout.disk_directory(place.job, place.disk)
+    files = (await read.read_directory(lock.remote, lock.vm, directory)).files
+    file = files.get(path)
+    if file is None or file.uuid != snapshot or why_broken(files, path):
+        return None
+    return file
+
+
+async def publish_disk(lock: VmLock, path: str) -> DiskFile:
+    """Give a disk file, received under `layout.partial_of(path)`, its name.
+
+    Raises NotSafe if it is not whole, or is not the one file that may stand on its parent;
+    LockLost; RemoteError.
+    """
+    place = parsed(path)
+    directory = layout.disk_directory(place.job, place.disk)
+    beside = await read.read_directory(lock.remote, lock.vm, directory)
+    try:
+        new = await read.read_disk(lock.remote, lock.vm, layout.partial_of(path))
+    except Missing:
+        published = beside.files.get(path)
+        if published is None or why_broken(beside.files, path):
+            raise
+        return published
+    file = _renamed(new, path)
+    check_fits(file, beside)
+    await _check_unpublished(lock, place.stamp, path)
+    await lock.verify()
+    key = layout.key_of(lock.vm, path)
+    await lock.remote.publish(layout.partial_of(key), key)
+    return file
+
+
+async def publish_point(lock: VmLock, metadata: PointMetadata) -> RestorePoint:
+    """Write a point's metadata: from then on it exists. Its disk files are published already.
+
+    The sizes and kinds of the files are filled in as they are. Raises NotSafe if a disk file is
+    missing, is of another snapshot or stands on a broken chain, or if another point has the name;
+    MetadataInvalid; LockLost; RemoteError.
+    """
+    point = point_of(metadata, lock.vm, metadata.stamp)
+    path = layout.metadata_path(point.stamp)
+    await _check_same_point(lock, point)
+    files = await _files_of(lock, point)
+    for disk in point.disks:
+        if why := why_broken(files, disk.path):
+            raise NotSafe(disk.path, why)
+        if files[disk.path].uuid != disk.snapshot:
+            raise NotSafe(disk.path, f"is of snapshot {files[disk.path].uuid}, not {disk.snapshot}")
+        # A try before this one may have renamed the file and died before it synced the directory.
+        await lock.remote.settle(layout.key_of(lock.vm, disk.path))
+    complete = _described(metadata, files)
+    content = complete.render()
+    if len(content) > METADATA_BYTES_MAX:
+        raise MetadataInvalid(f"{path} would have {len(content)} bytes")
+    entries = await cache.take_away(lock.remote, lock.vm)
+    await lock.verify()
+    await lock.remote.put(layout.metadata_key(lock.vm, point.stamp), content)
+    await _put_back(lock, entries, {point.stamp: content})
+    return point_of(complete, lock.vm, point.stamp)
+
+
+async def prune_point(lock: VmLock, stamp: Stamp) -> None:
+    """Take a point away: its metadata goes, durably; nothing else does.
+
+    Raises LastGoodPoint if no other point of the VM could be restored then, NotSafe if its
+    metadata is not understood; LockLost; RemoteError.
+    """
+    if not check_prunable(await read.read_afresh(lock.remote, lock.vm), stamp):
+        await _check_gone(lock, stamp)
+    entries = await cache.take_away(lock.remote, lock.vm)
+    await lock.verify()
+    await lock.remote.delete(layout.metadata_key(lock.vm, stamp))
+    await _put_back(lock, entries, {stamp: None})
+
+
+async def clean_files(lock: VmLock, paths: Iterable[str]) -> int:
+    """Remove unfinished uploads of ours and disk files that nothing needs; return their bytes.
+
+    All or nothing is refused: if one of the paths may not go, none goes. One that is gone already
+    is no matter. The caller knows that nobody is writing the unfinished ones. Raises NotSafe,
+    LockLost, RemoteError.
+    """
+    history = await read.read_afresh(lock.remote, lock.vm)
+    wanted = set(paths)
+    partials = sorted(wanted.intersection(history.partials))
+    disks = removable(history, wanted.difference(partials))
+    freed_bytes = 0
+    for path in partials:
+        freed_bytes += await _size_of(lock, path)
+        await _remove(lock, path)
+    for file in disks:
+        freed_bytes += file.file_bytes
+        await _remove(lock, file.path)
+    return freed_bytes
+
+
+async def merge_disk(
+    lock: VmLock, target: str, source: str, on_progress: Callable[[int], None] = lambda _: None
+) -> DiskFile | None:
+    """Fold the older file, whose point is gone, into the newer one, or finish doing so.
+
+    on_progress: is told how many more bytes were merged. Returns the file that is left. Raises
+    NotSafe if a point or another file needs the older one; what merge raises; LockLost.
+    """
+    history = await read.read_afresh(lock.remote, lock.vm)
+    check_mergeable(history, target, source)
+    await lock.verify()
+    await merge(
+        lock.remote,
+        layout.key_of(lock.vm, target),
+        layout.key_of(lock.vm, source),
+        layout.journal_of(layout.key_of(lock.vm, target)),
+        on_progress=on_progress,
+    )
+    history = await read.read_afresh(lock.remote, lock.vm)
+    await _describe_anew(lock, history, source)
+    return history.files.get(source)
+
+
+# ── what is there ────────────────────────────────────────────────────────────────────────────────
+
+
+async def _check_unpublished(lock: VmLock, stamp: Stamp, path: str) -> None:
+    """Raise NotSafe if a point has this instant already: its files are not replaced."""
+    try:
+        await lock.remote.stat(layout.metadata_key(lock.vm, stamp))
+    except Missing:
+        return
+    raise NotSafe(path, f"restore point {stamp} is there already")
+
+
+async def _check_same_point(lock: VmLock, point: RestorePoint) -> None:
+    """Raise NotSafe if the point's name is taken by another one."""
+    path = layout.metadata_path(point.stamp)
+    try:
+        present = await read.read_metadata(lock.remote, lock.vm, point.stamp)
+        there = point_of(present, lock.vm, point.stamp)
+    except Missing:
+        return
+    except MetadataInvalid as error:
+        raise NotSafe(path, f"is there already, and is not understood: {error}") from error
+    if (there.job, there.disks) != (point.job, point.disks):
+        raise NotSafe(path, "another restore point was taken at the same second")
+
+
+async def _check_gone(lock: VmLock, stamp: Stamp) -> None:
+    """Raise NotSafe if metadata is there that is no point of ours."""
+    path = layout.metadata_path(stamp)
+    try:
+        await lock.remote.stat(layout.metadata_key(lock.vm, stamp))
+    except Missing:
+        return
+    raise NotSafe(path, "it is not an incremental restore point")
+
+
+# ── doing it ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _remove(lock: VmLock, path: str) -> None:
+    await lock.verify()
+    await lock.remote.delete(layout.key_of(lock.vm, path))
+
+
+async def _size_of(lock: VmLock, path: str) -> int:
+    try:
+        return (await lock.remote.stat(layout.key_of(lock.vm, path))).size_bytes
+    except Missing:
+        return 0
+
+
+async def _files_of(lock: VmLock, point: RestorePoint) -> dict[str, DiskFile]:
+    """Read the directories of a point's disks."""
+    files: dict[str, DiskFile] = {}
+    for directory in sorted({disk.path.rpartition("/")[0] for disk in point.disks}):
+        files.update((await read.read_directory(lock.remote, lock.vm, directory)).files)
+    return files
+
+
+def _renamed(file: DiskFile, path: str) -> DiskFile:
+    """The same file under its own name."""
+    return DiskFile(
+        path=path,
+        uuid=file.uuid,
+        parent=file.parent,
+        parent_uuid=file.parent_uuid,
+        virtual_bytes=file.virtual_bytes,
+        file_bytes=file.file_bytes,
+        data_bytes=file.data_bytes,
+        state=file.state,
+        why=file.why,
+    )
+
+
+def _described(metadata: PointMetadata, files: Mapping[str, DiskFile]) -> PointMetadata:
+    """Fill in what the disk files are."""
+    own = {ref: files[path] for ref, path in metadata.vhds.items() if path in files}
+    size_bytes = sum(file.file_bytes for file in own.values())
+    return metadata.with_files(
+        size_bytes, {ref: file.parent is not None for ref, file in own.items()}
+    )
+
+
+async def _describe_anew(lock: VmLock, history: History, path: str) -> None:
+    """After a merge: say in the metadata of whatever point stands on the file what it is now."""
+    stamps = [
+        point.stamp for point in history.points if any(disk.path == path for disk in point.disks)
+    ]
+    changed: dict[Stamp, bytes | None] = {}
+    for stamp in stamps:
+        before = await read.read_metadata(lock.remote, lock.vm, stamp)
+        after = _described(before, history.files)
+        if after != before:
+            changed[stamp] = after.render()
+    if changed:
+        entries = await cache.take_away(lock.remote, lock.vm)
+        for stamp, content in changed.items():
+            if content is not None:
+                await lock.verify()
+                await lock.remote.put(layout.metadata_key(lock.vm, stamp), content)
+        await _put_back(lock, entries, changed)
+
+
+async def _put_back(
+    lock: VmLock, entries: dict[str, JsonValue] | None, changes: Mapping[Stamp, bytes | None]
+) -> None:
+    """Publish the cache as it is after the changes (None: the point is gone), if it is right.
+
+    Without a cache nothing is wrong, so no error here is one of the action.
+    """
+    if entries is None:
+        return
+    for stamp, content in changes.items():
+        key = cache.entry_key(lock.vm, stamp)
+        if content is None:
+            entries.pop(key, None)
+        else:
+            entries[key] = cache.entry_of(lock.vm, stamp, content)
+    try:
+        listed = await lock.remote.list(layout.vm_key(lock.vm))
+        if set(entries) == _cache_keys(lock, [entry.name for entry in listed]):
+            await cache.put_back(lock.remote, lock.vm, entries)
+    except RemoteError:
+        return
+
+
+def _cache_keys(lock: VmLock, names: Sequence[str]) -> set[str]:
+    return {f"/{layout.key_of(lock.vm, name)}" for name in names if layout.is_metadata_like(name)}
