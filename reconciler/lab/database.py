@@ -93,6 +93,7 @@ class Database:
         self._by_uuid: dict[tuple[str, str], str] = {}
         self._dirty: dict[tuple[str, str], Record | None] = {}
         self._depth = 0
+        self._announced = 0
         self._load()
 
     def _load(self) -> None:
@@ -132,6 +133,15 @@ class Database:
                 if self._depth == 0:
                     self._commit()
 
+    def wait(self, timeout_s: float) -> None:
+        """Give the lock away until something changes; also from within a transaction."""
+        depth, self._depth = self._depth, 0
+        self._commit()
+        try:
+            self.changed.wait(timeout_s)
+        finally:
+            self._depth = depth
+
     def _commit(self) -> None:
         if self._dirty:
             generation: Record = {"value": self.generation}
@@ -141,7 +151,9 @@ class Database:
                 [(kind, key, value) for (kind, key), value in dirty.items() if value is not None],
                 [name for name, value in dirty.items() if value is None],
             )
-        self.changed.notify_all()
+        if self.generation != self._announced:
+            self._announced = self.generation
+            self.changed.notify_all()
 
     def _touch(self, row: Row, *, stored: bool = True) -> None:
         self.generation += 1

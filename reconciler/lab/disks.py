@@ -124,6 +124,7 @@ class DiskTree:
         self._database = database
         self._lock = threading.Lock()
         self.disks: dict[str, Disk] = {}
+        self.logs: dict[str, ChangeLog] = {}  # changed block logs by VDI uuid, see `tracking`
         self._layers: dict[str, Layer] = {}
         self._load()
 
@@ -137,6 +138,15 @@ class DiskTree:
         for uuid, value in stored.items():
             if value["parent"]:
                 self.disks[uuid].layer.parent = self._layers[str(value["parent"])]
+        for uuid, value in self._database.documents("log").items():
+            size, parent, child = int(str(value["size"])), str(value["parent"]), str(value["child"])
+            log = ChangeLog(self.log_path(str(value["sr"]), uuid), size, parent, child)
+            self.logs[uuid] = log
+            if uuid in self.disks:
+                self.disks[uuid].log = log
+
+    def log_path(self, sr: str, uuid: str) -> str:
+        return f"{self._sr_directory(sr)}/{uuid}.cbtlog"
 
     def _sr_directory(self, sr: str) -> str:
         path = os.path.join(self._directory, sr)
@@ -237,8 +247,6 @@ class DiskTree:
             self._layers.pop(disk.layer.id, None)
             self.disks.pop(disk.uuid, None)
             disk.layer.remove_files()
-        if disk.log is not None:
-            disk.log.remove_file()
         self._database.drop_document(_KIND, disk.uuid)
 
     def resize(self, disk: Disk, size: int) -> None:

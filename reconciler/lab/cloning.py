@@ -1,0 +1,144 @@
+"""Copies of a whole VM: snapshot, clone, full copy. They share what is carried over.
+
+The three differ in how a disk is copied and in what the new record says about itself; everything
+else is taken from the source's record, its devices one by one.
+"""
+
+from collections.abc import Callable
+
+from reconciler.lab import volumes
+from reconciler.lab.database import Row
+from reconciler.lab.pool import Pool
+from reconciler.lab.schema import DERIVED, TABLES
+from reconciler.lab.values import EPOCH, NULL, Record, Value, new_uuid, now
+
+# Never carried over: identity, state and what belongs to one place only.
+_FRESH: Record = {
+    "allowed_operations": [],
+    "current_operations": {},
+    "blocked_operations": {},
+    "power_state": "Halted",
+    "resident_on": NULL,
+    "scheduled_to_be_resident_on": NULL,
+    "domid": -1,
+    "is_default_template": False,
+    "is_control_domain": False,
+    "ha_always_run": False,
+    "appliance": NULL,
+    "suspend_SR": NULL,
+    "suspend_VDI": NULL,
+    "is_a_snapshot": False,
+    "snapshot_of": NULL,
+    "snapshot_time": EPOCH,
+    "snapshot_info": {},
+    "transportable_snapshot_id": "",
+    "parent": NULL,
+}
+
+
+def random_mac() -> str:
+    """A locally administered address."""
+    digits = new_uuid().replace("-", "")
+    return ":".join(["02", *(digits[at : at + 2] for at in range(0, 10, 2))])
+
+
+def inherited(row: Row) -> Record:
+    """All stored fields of a record except its identity."""
+    fields = TABLES[row.table.name].fields
+    skipped = DERIVED[row.table.name] | {"uuid"}
+    return {name: row.value(name) for name in fields if name not in skipped}
+
+
+def copy_metrics(pool: Pool, class_name: str, ref: str) -> str:
+    row = pool.database.find(class_name, ref)
+    return NULL if row is None else pool.database.create(class_name, inherited(row)).ref
+
+
+def copy_vm(
+    pool: Pool,
+    source: Row,
+    name: str,
+    copy_disk: Callable[[Row], Row],
+    *,
+    snapshot: bool,
+    ignored: frozenset[str] = frozenset(),
+) -> Row:
+    """A new VM with copies of all disks (`copy_disk` makes one), VIFs and VTPMs.
+
+    If a disk cannot be copied, those already made are destroyed and nothing is left.
+    """
+    made: dict[str, Row] = {}
+    vbds = [pool.database.row("VBD", ref) for ref in source.members("VBDs")]
+    vbds = [vbd for vbd in vbds if vbd.text("VDI") not in ignored]
+    try:
+        for vbd in vbds:
+            vdi = pool.database.find("VDI", vbd.text("VDI"))
+            if vdi is not None and vbd.text("type") == "Disk":
+                made[vbd.ref] = copy_disk(vdi)
+    except BaseException:
+        for vdi in made.values():
+            volumes.destroy(pool, vdi)
+        raise
+    with pool.database.transaction():
+        vm = pool.database.create("VM", _vm_values(pool, source, name, snapshot=snapshot))
+        for vbd in vbds:
+            copy_vbd(pool, vbd, vm, made.get(vbd.ref))
+        copy_vifs(pool, source, vm, new_addresses=not snapshot)
+        for ref in source.members("VTPMs"):
+            _copy_vtpm(pool, pool.database.row("VTPM", ref), vm)
+        if snapshot:
+            pool.database.set(vm, parent=source.text("parent"))
+            pool.database.set(source, parent=vm.ref)
+    return vm
+
+
+def _vm_values(pool: Pool, source: Row, name: str, *, snapshot: bool) -> Record:
+    values = {**inherited(source), **_FRESH, "name_label": name}
+    values["metrics"] = copy_metrics(pool, "VM_metrics", source.text("metrics"))
+    if snapshot:
+        guest = copy_metrics(pool, "VM_guest_metrics", source.text("guest_metrics"))
+        return values | {
+            "guest_metrics": guest,
+            "is_a_template": True,
+            "is_a_snapshot": True,
+            "snapshot_of": source.ref,
+            "snapshot_time": now(),
+            "snapshot_info": {
+                "power-state-at-snapshot": source.text("power_state"),
+                "disk-snapshot-type": "crash_consistent",
+            },
+        }
+    other = {**source.mapping("other_config"), "mac_seed": new_uuid()}
+    parent = source.ref if source.flag("is_a_snapshot") else NULL
+    return values | {"guest_metrics": NULL, "other_config": other, "parent": parent}
+
+
+def copy_vbd(pool: Pool, vbd: Row, vm: Row, vdi: Row | None) -> Row:
+    """The same device of another VM; a CD keeps its own image."""
+    values = inherited(vbd) | {
+        "VM": vm.ref,
+        "device": "",
+        "currently_attached": False,
+        "allowed_operations": [],
+        "current_operations": {},
+    }
+    if vdi is not None:
+        owner: Value = {**vbd.mapping("other_config"), "owner": ""}
+        values |= {"VDI": vdi.ref, "other_config": owner}
+    return pool.database.create("VBD", values)
+
+
+def copy_vifs(pool: Pool, source: Row, vm: Row, *, new_addresses: bool) -> None:
+    for ref in source.members("VIFs"):
+        vif = pool.database.row("VIF", ref)
+        values = inherited(vif) | {"VM": vm.ref, "currently_attached": False}
+        if new_addresses:
+            values |= {"MAC": random_mac(), "MAC_autogenerated": True}
+        pool.database.create("VIF", values)
+
+
+def _copy_vtpm(pool: Pool, vtpm: Row, vm: Row) -> None:
+    new = pool.database.create("VTPM", inherited(vtpm) | {"VM": vm.ref})
+    contents = pool.database.document("vtpm", vtpm.text("uuid"))
+    if contents is not None:
+        pool.database.put_document("vtpm", new.text("uuid"), contents)
