@@ -18,14 +18,14 @@ from reconciler.executor.tools import Tools
 from reconciler.executor.vm_records import collect
 from reconciler.ids import DiskSnapshotUuid, instant_of
 from reconciler.observed.chain import DiskFile
+from reconciler.observed.marks import EXPORTED_KEY
 from reconciler.plan.actions import DiskExport, Export, ExportKind
 from reconciler.plan.reasons import Reason
 from reconciler.transfer.export import Identity, receive_vhd
-from reconciler.transfer.source import StreamError
-from reconciler.vhd.errors import VhdError
+from reconciler.vhd.errors import VhdUnsupported
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export
-from reconciler.xapi.errors import StreamBroken, StreamStalled, XapiFailure
+from reconciler.xapi.errors import StreamRefused, XapiError, XapiFailure
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +44,9 @@ async def run(action: Export, tools: Tools) -> None:
             for disk in action.disks:
                 group.create_task(step.disk(disk))
         paths = {step.reference(disk.snapshot): step.path(disk) for disk in action.disks}
-        revision = ""
-        metadata = compose(action.stamp, action.job_id, action.schedules, revision, records, paths)
+        metadata = compose(action.stamp, action.job_id, action.schedules, "", records, paths)
         await write.publish_point(lock, metadata)
+    await step.mark_exported()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,28 @@ class _Step:
         if published is not None:
             return published
         async with self.tools.export_slot(self.action.pool):
-            if disk.kind is ExportKind.DELTA:
-                try:
-                    await self._receive(disk, path, disk.base)
-                except (XapiFailure, StreamBroken, StreamError, VhdError) as error:
-                    if isinstance(error, StreamStalled):
-                        raise
-                    # Better the whole disk now than no point; the next delta stands on it.
-                    log.warning("delta refused, sending it whole", disk=disk.disk, why=str(error))
-                    await self._receive(disk, path, None)
-            else:
+            try:
+                await self._receive(disk, path, disk.base)
+            except (XapiFailure, StreamRefused, VhdUnsupported) as error:
+                if disk.kind is ExportKind.FULL or not _refuses_delta(error):
+                    raise
+                # Better the whole disk now than no point; the next delta stands on it.
+                log.warning("delta refused, sending it whole", disk=disk.disk, why=str(error))
                 await self._receive(disk, path, None)
         return await write.publish_disk(self.lock, path)
+
+    async def mark_exported(self) -> None:
+        """Tell Xen Orchestra that a delta may be taken against this snapshot. We look ourselves.
+
+        The point stands already; that a mark could not be written does not undo it.
+        """
+        try:
+            snapshot = str(await self.client.call("VM.get_by_uuid", self.action.snapshot))
+            for kind, ref in [("VM", snapshot), *(("VDI", vdi) for vdi in self.records.vdis)]:
+                await self.client.call(f"{kind}.remove_from_other_config", ref, EXPORTED_KEY)
+                await self.client.call(f"{kind}.add_to_other_config", ref, EXPORTED_KEY, "true")
+        except XapiError as error:
+            log.debug("snapshot not marked as exported", why=str(error))
 
     async def _receive(self, disk: DiskExport, path: str, base: DiskSnapshotUuid | None) -> None:
         """Receive a disk under its temporary name; base: what the delta is taken against."""
@@ -114,3 +124,13 @@ class _Step:
             bytes=received.file_bytes,
             delta=received.differencing,
         )
+
+
+_NO_DELTA_HERE = frozenset(
+    {"INTERNAL_ERROR", "VDI_INCOMPATIBLE_TYPE", "SR_OPERATION_NOT_SUPPORTED", "VDI_NOT_MANAGED"}
+)
+
+
+def _refuses_delta(error: XapiFailure | StreamRefused | VhdUnsupported) -> bool:
+    """Whether the pool cannot make this delta at all. A lost connection is no such refusal."""
+    return not isinstance(error, XapiFailure) or error.code in _NO_DELTA_HERE
