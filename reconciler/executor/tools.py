@@ -11,12 +11,17 @@ from reconciler.remotes.remote import Remote
 from reconciler.xapi.client import XapiClient
 
 
+def _nobody_asks(_what: str) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """One action's tools.
 
     pool, remote: give the opened thing, or raise the craft's error. export_slot: entered once per
     disk, so that a pool never exports more disks at once than its limit, whatever was admitted.
+    made: told what a restore has made (the uuid of a VM), for whoever asked for it.
     """
 
     clock: Clock
@@ -24,3 +29,4 @@ class Tools:
     pool: Callable[[PoolName], Awaitable[XapiClient]]
     remote: Callable[[RemoteName], Awaitable[Remote]]
     export_slot: Callable[[PoolName], AbstractAsyncContextManager[object]]
+    made: Callable[[str], None] = _nobody_asks

@@ -55,6 +55,7 @@ async def run(action: RestoreVm, tools: Tools) -> None:
             await client.call("VM.remove_from_blocked_operations", made.vm, operation)
     uuid = await client.call("VM.get_uuid", made.vm)
     log.info("vm restored", vm=name, uuid=uuid, pool=action.pool)
+    tools.made(str(uuid))
     if action.start:
         await run_async(client, "VM.start", [made.vm, False, False], _START_S)
 
