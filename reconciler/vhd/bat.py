@@ -8,7 +8,8 @@ entries is parsed in milliseconds, because it stays one array of machine integer
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
+from itertools import islice
+from operator import itemgetter, lt
 
 from reconciler.vhd.errors import VhdInvalid, VhdTruncated
 from reconciler.vhd.layout import BLOCK_RECORD, FOOTER_BYTES, SECTOR, UNUSED, bat_bytes
@@ -76,6 +77,11 @@ class Bat:
         sector = self._sectors[block]
         return None if sector == UNUSED else sector
 
+    def offset_of(self, block: int) -> int | None:
+        """Byte offset of a block's bitmap, None if the block is not in the file."""
+        sector = self._sectors[block]
+        return None if sector == UNUSED else sector * SECTOR
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Bat) and self._sectors == other._sectors
 
@@ -101,13 +107,23 @@ class Bat:
         """Give (block, byte offset of its bitmap), ascending by offset."""
         return sorted(self.allocated(), key=_by_offset)
 
+    def blocks_in_file_order(self) -> list[int]:
+        """Give the blocks in the file, ascending by offset."""
+        sectors = self._sectors
+        blocks = [block for block, sector in enumerate(sectors) if sector != UNUSED]
+        # Nearly every file ascends already, and sorting a million takes ten times as long.
+        if not _ascends(self._present()):
+            blocks.sort(key=sectors.__getitem__)
+        return blocks
+
+    def _present(self) -> "array[int]":
+        """The sectors of the blocks in the file, ascending by block."""
+        return array(_TYPECODE, (sector for sector in self._sectors if sector != UNUSED))
+
     def data_end(self, table_end: int) -> int:
         """First byte after the last block, or `table_end` if there is no block."""
-        count = self.count()
-        if not count:
-            return table_end
-        last = sorted(self._sectors)[count - 1]
-        return max(table_end, last * SECTOR + BLOCK_RECORD)
+        last = max((sector for sector in self._sectors if sector != UNUSED), default=None)
+        return table_end if last is None else max(table_end, last * SECTOR + BLOCK_RECORD)
 
     def check(self, file_size: int | None, data_start: int, *, trailer: bool = True) -> None:
         """Raise VhdInvalid unless every block lies in the file and no two overlap.
@@ -116,9 +132,9 @@ class Bat:
         take. trailer: whether the file must have room for its trailing footer after the blocks
         (it has not while a merge in place is under way).
         """
-        present = sorted(self._sectors)[: self.count()]
         free = tables_end = -(-data_start // SECTOR)
-        for sector in present:
+        present = self._present()
+        for sector in present if _ascends(present) else sorted(present):
             if sector < free:
                 what = "the tables" if sector < tables_end else "another block"
                 block = self._sectors.index(sector)
@@ -130,3 +146,7 @@ class Bat:
                 f"blocks end at byte {free * SECTOR}, the file at byte {file_size}: it is cut off",
                 "bat",
             )
+
+
+def _ascends(sectors: "array[int]") -> bool:
+    return all(map(lt, sectors, islice(sectors, 1, None)))

@@ -4,10 +4,13 @@ Pure: tables in, places out. Knows nothing of file names or of how the chain was
 the index in the sequence that was given, tip first.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from reconciler.vhd.bat import Bat
+
+_NO_LAYER = -1
 
 
 class Place(NamedTuple):
@@ -32,14 +35,17 @@ def newest_sources(bats: Sequence[Bat], blocks: int | None = None) -> list[Sourc
     zero and are left out. Right as long as bitmaps are full; where one is not, `all_sources`.
     """
     limit = _limit(bats, blocks)
-    newest: dict[int, Place] = {}
+    newest = array("i", [_NO_LAYER]) * limit
     for layer in range(len(bats) - 1, -1, -1):
-        newest.update(
-            (block, Place(layer, offset))
-            for block, offset in bats[layer].allocated()
-            if block < limit
-        )
-    return [Source(block, *newest[block]) for block in sorted(newest)]
+        for block, _ in bats[layer].allocated():
+            if block >= limit:
+                break
+            newest[block] = layer
+    return [
+        Source(block, layer, offset)
+        for block, layer in enumerate(newest)
+        if layer != _NO_LAYER and (offset := bats[layer].offset_of(block)) is not None
+    ]
 
 
 def all_sources(bats: Sequence[Bat], blocks: int | None = None) -> list[tuple[int, list[Place]]]:

@@ -103,7 +103,8 @@ class StreamDecoder:
         self._raw_footer = b""
         self._footer: Footer | None = None
         self._header: Header | None = None
-        self._order: list[tuple[int, int]] = []
+        self._bat = Bat.empty(0)
+        self._blocks: tuple[int, ...] = ()
         self._next = 0
 
     @property
@@ -192,23 +193,25 @@ class StreamDecoder:
         assert footer is not None and header is not None
         bat = Bat.parse(piece, header.entries)
         bat.check(self._length, header.table_end)
-        self._order = bat.in_file_order()
-        blocks = tuple([block for block, _ in self._order])
+        blocks = tuple(bat.blocks_in_file_order())
         if blocks and max(blocks) >= blocks_of(footer.current_size):
             raise VhdInvalid(f"block {max(blocks)} lies beyond the end of the disk", "bat")
+        self._bat, self._blocks = bat, blocks
         self._ask_next()
         return Preamble(footer, header, bat, blocks)
 
     def _ask_next(self) -> None:
-        if self._next < len(self._order):
-            self._skip_to(self._order[self._next][1], _Want.BLOCK)
+        if self._next < len(self._blocks):
+            offset = self._bat.offset_of(self._blocks[self._next])
+            assert offset is not None, "only blocks that are in the file are listed"
+            self._skip_to(offset, _Want.BLOCK)
         elif self._length is not None:
             self._skip_to(self._length - FOOTER_BYTES, _Want.TRAILER)
         else:
             self._ask(_Want.TRAILER)
 
     def _take_block(self, piece: Piece) -> Event:
-        block, _ = self._order[self._next]
+        block = self._blocks[self._next]
         whole = is_full(piece[:BITMAP])
         if not whole and not self._partial_blocks:
             raise VhdUnsupported(

@@ -118,10 +118,10 @@ class Layout:
 
     def offset_of(self, block: int) -> int:
         """Byte of a block's bitmap, by the block's number. Raises KeyError if it is not there."""
-        sector = self.bat[block]
-        if sector is None:
+        offset = self.bat.offset_of(block)
+        if offset is None:
             raise KeyError(block)
-        return sector * SECTOR
+        return offset
 
     @property
     def trailer_offset(self) -> int:

@@ -23,6 +23,7 @@ def test_entries_are_sectors() -> None:
     bat = table(None, 4, 4 + RECORD_SECTORS)
     assert [bat[block] for block in range(3)] == [None, 4, 4 + RECORD_SECTORS]
     assert list(bat.allocated()) == [(1, 2048), (2, 2048 + BLOCK_RECORD)]
+    assert [bat.offset_of(block) for block in range(3)] == [None, 2048, 2048 + BLOCK_RECORD]
     assert bat.count() == 2
     assert len(bat) == 3
     assert repr(bat) == "Bat(2 of 3 blocks)"
@@ -58,6 +59,8 @@ def test_equal_tables_are_equal() -> None:
 def test_blocks_in_the_order_of_the_file() -> None:
     bat = table(4 + RECORD_SECTORS, None, 4)
     assert bat.in_file_order() == [(2, 2048), (0, 2048 + BLOCK_RECORD)]
+    assert bat.blocks_in_file_order() == [2, 0]
+    assert table(4, None, 9000).blocks_in_file_order() == [0, 2]
     assert bat.data_end(TABLES_END) == 2048 + 2 * BLOCK_RECORD
 
 
