@@ -29,16 +29,20 @@ Stamp = NewType("Stamp", str)
 ActionId = NewType("ActionId", str)
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-STAMP = re.compile(r"\d{8}T\d{6}Z")
+STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def stamp_of(instant: datetime) -> Stamp:
     """Render an aware instant to the second, in UTC."""
-    return Stamp(instant.astimezone(UTC).strftime(_STAMP_FORMAT))
+    assert instant.tzinfo is not None, "a stamp is taken of an aware instant"
+    utc = instant.astimezone(UTC)
+    return Stamp(f"{utc.year:04}{utc.strftime('%m%dT%H%M%SZ')}")  # %Y pads on no libc alike
 
 
 def instant_of(stamp: Stamp) -> datetime:
     """Parse a stamp to an aware UTC instant. Raises ValueError on anything else."""
+    if not STAMP.fullmatch(stamp):  # strptime alone would take shorter ones
+        raise ValueError(f"{stamp!r} is not a stamp such as 20260101T020000Z")
     return datetime.strptime(stamp, _STAMP_FORMAT).replace(tzinfo=UTC)

@@ -76,7 +76,7 @@ def missing_hint(wanted: Identity, declared: Collection[Identity], unread: str |
             f" ({wanted.namespace})"
         )
     if unread is not None:
-        return f"it may stand in {unread}, which could not be read"
+        return f"it may stand in {unread}, part of which cannot be read"
     if here:
         return f"declared: {', '.join(here[:8])}"
     return f"declare a {wanted.kind} of this name"

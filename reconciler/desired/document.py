@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.desired.problems import Problem
-from reconciler.desired.source_text import SourceText
+from reconciler.desired.source_text import SourceText, refers_to_secret
 
 Path: TypeAlias = tuple[str | int, ...]
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
@@ -133,6 +133,8 @@ class Document:
     ) -> Problem:
         """Describe a mistake at `path`."""
         mark = self.mark(path, key=key)
+        if not key and any(refers_to_secret(str(step)) for step in path):
+            self.text.hide(mark.line, mark.column, mark.line)  # what is wrong there may be a secret
         return Problem(
             path=self.path,
             line=mark.line,

@@ -144,7 +144,7 @@ class ScheduleSpec(Fields):
         "UTC", description="IANA name: of the cron expression and of retention's days and weeks."
     )
     retention: RetentionSpec | None = Field(None, description="Instead of the job's retention.")
-    suspend: bool = Field(False, description="Owes no restore points; those it has are kept as is.")
+    suspend: bool = Field(False, description="Owes no restore points as long as this is true.")
     starting_deadline: Span = Field(
         timedelta(hours=1),
         description="A slot older than this does not start the first backup of a VM.",

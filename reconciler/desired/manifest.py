@@ -200,15 +200,18 @@ class _Reader:
         if not isinstance(node, MappingNode):
             self._problem((part,), f"{part} must be a mapping", key=True)
             return None
-        nulls = list(null_problems(self._document, (part,), self._subject))
-        self._problems.extend(nulls)
-        text = json.dumps(self._document.plain()[part])
+        found: list[Problem] = []
+        fields: Fields | None = None
         try:
-            fields = model.model_validate_json(text)
+            fields = model.model_validate_json(json.dumps(self._document.plain()[part]))
         except ValidationError as error:
-            self._problems.extend(problems_of(error, model, self._document, (part,), self._subject))
-            return None
-        return None if nulls else fields
+            found.extend(problems_of(error, model, self._document, (part,), self._subject))
+        places = {(one.line, one.column) for one in found if one.line}
+        for problem in null_problems(self._document, (part,), self._subject):
+            if (problem.line, problem.column) not in places:
+                found.append(problem)
+        self._problems.extend(found)
+        return None if found else fields
 
     def _annotations(self, metadata: Fields) -> tuple[datetime | None, str | None]:
         assert isinstance(metadata, Metadata)

@@ -20,7 +20,9 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 def _url(text: str) -> str:
     if "@" in text:
-        raise ValueError("must not carry user or password; use spec.username and passwordFrom")
+        raise ValueError(
+            "must be without user and password; they belong to spec.username and passwordFrom"
+        )
     match = _URL.fullmatch(text)
     if match is None:
         raise ValueError("must be the address of a host; for example https://xcp1.example.net")

@@ -15,6 +15,13 @@ from reconciler.desired.clashes import Clash, Value, missing_hint, nested_remote
 from reconciler.desired.document import BrokenDocument, Identity, ManifestFile, Path
 from reconciler.desired.identities import job_id
 from reconciler.desired.job import JobSpec
+from reconciler.desired.job_checks import (
+    Finding,
+    pool_references,
+    remote_references,
+    repeated_names,
+    retention_oddities,
+)
 from reconciler.desired.manifest import JOB, POOL, REMOTE, Manifest, read_manifest
 from reconciler.desired.pool import PoolSpec
 from reconciler.desired.problems import Problem
@@ -69,6 +76,7 @@ class _Resolver:
         self._admit(POOL)
         self._admit(REMOTE)
         self._settle_remotes()
+        self._check_jobs()
         self._admit(JOB)
         self._settle_jobs()
         return Resolution(self._desired(), self._good())
@@ -118,7 +126,7 @@ class _Resolver:
                 self._problem(
                     manifest,
                     ("metadata", "name"),
-                    f"{identity} is declared twice",
+                    "this object is declared twice",
                     f"it stands in {_place(other)}, too; remove one of them",
                 )
 
@@ -163,9 +171,6 @@ class _Resolver:
                 case RemoteSpec() as spec:
                     self._force[identity] = spec.remote(identity.full_name)
                 case JobSpec() as spec:
-                    if not self._job_is_right(manifest, identity, spec):
-                        self._fault(identity)
-                        continue
                     self._force[identity] = spec.job(identity)
                 case None:
                     raise AssertionError("a manifest without a spec is faulty")
@@ -199,65 +204,38 @@ class _Resolver:
 
     # ── jobs ──
 
-    def _job_is_right(self, manifest: Manifest, identity: Identity, spec: JobSpec) -> bool:
-        count = len(self._problems)
-        self._check_unique(manifest, "schedules", [one.name for one in spec.schedules], "name")
-        self._check_unique(
-            manifest, "targets", [one.remote_ref.name for one in spec.targets], "remoteRef", "name"
-        )
-        self._check_unique(manifest, "poolRefs", [one.name for one in spec.pool_refs], "name")
-        available = True
-        for index, pool in enumerate(spec.pool_refs):
-            path: Path = ("spec", "poolRefs", index, "name")
-            available &= self._check_reference(manifest, identity, POOL, pool.name, path)
-        for index, target in enumerate(spec.targets):
-            path = ("spec", "targets", index, "remoteRef", "name")
-            name = target.remote_ref.name
-            available &= self._check_reference(manifest, identity, REMOTE, name, path)
-        self._warn_of_retention(manifest, spec)
-        return available and len(self._problems) == count
+    def _check_jobs(self) -> None:
+        """Look at what jobs name, also at jobs that are faulty already: one mistake hides none."""
+        for manifest in self._manifests:
+            if manifest.identity is None or manifest.identity.kind != JOB:
+                continue
+            findings = list(repeated_names(manifest.document))
+            for finding in findings:
+                self._problem(manifest, finding.path, finding.message, finding.hint)
+            available = self._check_references(manifest, manifest.identity)
+            if findings or not available:
+                self._fault(manifest.identity, manifest.pinned_job)
+            if isinstance(manifest.spec, JobSpec):
+                for finding in retention_oddities(manifest.spec):
+                    self._warn(manifest, finding)
 
-    def _check_unique(self, manifest: Manifest, part: str, names: list[str], *where: str) -> None:
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                first = names.index(name)
-                self._problem(
-                    manifest,
-                    ("spec", part, index, *where),
-                    f"{quoted(name)} is listed twice in spec.{part}",
-                    f"spec.{part}[{first}] has it already",
-                )
-
-    def _check_reference(
-        self, manifest: Manifest, owner: Identity, kind: str, name: str, path: Path
-    ) -> bool:
-        """Say whether what is referred to is in force; report it only if it is not declared."""
-        wanted = Identity(kind, owner.namespace, name)
-        if wanted in self._force or wanted in self._declared or wanted in self._faulty:
-            return wanted in self._force
+    def _check_references(self, manifest: Manifest, owner: Identity) -> bool:
+        """Say whether all that is referred to is in force; report what is not even declared."""
+        reads = [(POOL, read) for read in pool_references(manifest.document)]
+        reads += [(REMOTE, read) for read in remote_references(manifest.document)]
         unread = next((file.path for file in self._files if not file.whole), None)
-        hint = missing_hint(wanted, self._declared, unread)
-        self._problem(manifest, path, f"there is no {kind} {quoted(name)}", hint)
-        return False
-
-    def _warn_of_retention(self, manifest: Manifest, spec: JobSpec) -> None:
-        bare = [index for index, one in enumerate(spec.schedules) if one.retention is None]
-        if spec.retention is not None:
-            if not bare:
-                self._warn(
-                    manifest,
-                    ("spec", "retention"),
-                    "spec.retention is not used: every schedule has its own",
-                )
-            return
-        for index in bare:
-            self._warn(
-                manifest,
-                ("spec", "schedules", index, "name"),
-                f"no retention: every restore point of schedule"
-                f" {quoted(spec.schedules[index].name)} is kept",
-                "to prune, for example retention: {last: 7, weekly: 4}",
-            )
+        reported = {(one.line, one.column) for one in manifest.problems}
+        available = True
+        for kind, read in reads:
+            wanted = Identity(kind, owner.namespace, read.name)
+            available &= wanted in self._force
+            if wanted in self._force or wanted in self._declared or wanted in self._faulty:
+                continue
+            mark = manifest.document.mark(read.path)
+            if (mark.line, mark.column) not in reported or not mark.line:
+                hint = missing_hint(wanted, self._declared, unread)
+                self._problem(manifest, read.path, f"there is no {kind} {quoted(read.name)}", hint)
+        return available
 
     def _settle_jobs(self) -> None:
         """Fit jobs to the pools and remotes in force, and tell apart those with one id."""
@@ -296,11 +274,15 @@ class _Resolver:
         subject = str(manifest.identity or "")
         self._problems.append(manifest.document.problem(path, message, hint, subject=subject))
 
-    def _warn(self, manifest: Manifest, path: Path, message: str, hint: str = "") -> None:
-        key = path == ("spec", "retention")
-        subject = str(manifest.identity or "")
+    def _warn(self, manifest: Manifest, finding: Finding) -> None:
         self._warnings.append(
-            manifest.document.problem(path, message, hint, key=key, subject=subject)
+            manifest.document.problem(
+                finding.path,
+                finding.message,
+                finding.hint,
+                key=finding.key,
+                subject=str(manifest.identity or ""),
+            )
         )
 
     def _desired(self) -> Desired:

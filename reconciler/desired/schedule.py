@@ -120,7 +120,7 @@ def check_cron(cron: str) -> None:
         except (CronSimError, ValueError) as error:
             stable = " (H, a hashed minute, is not supported)" if field[:1].upper() == "H" else ""
             raise ValueError(
-                f"{_quoted(field)} is no {name}; it is {allowed}, with * , - and /{stable}"
+                f"{_quoted(field)} is no {name}; {allowed}, with * , - and /{stable}"
             ) from error
     try:
         next(CronSim(cron, datetime(2000, 1, 1)))

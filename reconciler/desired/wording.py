@@ -47,7 +47,8 @@ def problems_of(
         path = within + detail["loc"]
         if _is_echo(detail, document, path) or _is_null(document, path):
             continue
-        if detail["type"] != "extra_forbidden" and path not in meant:
+        stands_elsewhere = detail["type"] == "missing" and path in meant
+        if detail["type"] != "extra_forbidden" and not stands_elsewhere:
             message, hint = _wrong(detail, document, path)
             key = not isinstance(document.node(path), ScalarNode)
             yield document.problem(path, message, hint, key=key, subject=subject)

@@ -1,0 +1,223 @@
+"""The kinds as CustomResourceDefinitions: crds/*.yaml, made from the classes that read manifests.
+
+Structural schemas: no references, no unions, unknown fields left to the server's strict
+validation. `make golden` writes the files; a test compares.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.desired.envelope import GROUP, VERSION, Fields
+from reconciler.desired.job import JobSpec
+from reconciler.desired.pool import PoolSpec
+from reconciler.desired.remote import RemoteSpec
+
+Schema: TypeAlias = "bool | int | float | str | list[Schema] | dict[str, Schema] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    plural: str
+    short: str
+    spec: type[Fields]
+    columns: tuple[tuple[str, str, str], ...]
+    rules: Mapping[str, tuple[str, str]]
+
+
+_READY = (
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
+    ("Status", "string", ".status.conditions[?(@.type=='Ready')].message"),
+)
+_AGE = (("Age", "date", ".metadata.creationTimestamp"),)
+
+_KINDS = (
+    _Kind(
+        "XenPool",
+        "xenpools",
+        "xpool",
+        PoolSpec,
+        (*_READY, ("Master", "string", ".status.master"), *_AGE),
+        {
+            "SecretSource": ("has(self.env) != has(self.file)", "exactly one of env and file"),
+            "Tls": (
+                "has(self.caFile) != has(self.fingerprint)",
+                "exactly one of caFile and fingerprint",
+            ),
+        },
+    ),
+    _Kind(
+        "BackupRemote",
+        "backupremotes",
+        "bremote",
+        RemoteSpec,
+        (
+            *_READY,
+            ("Access", "string", ".spec.accessMode"),
+            ("Free", "string", ".status.free"),
+            ("Points", "integer", ".status.pointCount"),
+            *_AGE,
+        ),
+        {},
+    ),
+    _Kind(
+        "BackupJob",
+        "backupjobs",
+        "bj",
+        JobSpec,
+        (
+            *_READY,
+            ("Mode", "string", ".spec.mode"),
+            ("VMs", "string", ".status.protectedVMs.summary"),
+            ("Last success", "date", ".status.lastSuccessTime"),
+            ("Next", "string", ".status.nextRunTime"),
+            ("Suspended", "boolean", ".spec.suspend"),
+            *_AGE,
+        ),
+        {
+            "SelectorSpec": (
+                "(has(self.all) && self.all) != (has(self.uuids) || has(self.names) ||"
+                " has(self.matchTags)) || (has(self.powerStates) &&"
+                " !has(self.uuids) && !has(self.names) && !has(self.matchTags))",
+                "choose by uuids, names or matchTags, or write all: true",
+            ),
+        },
+    ),
+)
+
+
+def render_crds() -> dict[str, str]:
+    """Return the text of each file of crds/, by its name."""
+    return {
+        f"{GROUP}_{kind.plural}.yaml": "\n".join(_yaml(_definition(kind))) + "\n" for kind in _KINDS
+    }
+
+
+def _definition(kind: _Kind) -> dict[str, Schema]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
+                "categories": ["backup"],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": type_, "jsonPath": path}
+                        for name, type_, path in kind.columns
+                    ],
+                    "schema": {"openAPIV3Schema": _object(kind)},
+                }
+            ],
+        },
+    }
+
+
+def _object(kind: _Kind) -> dict[str, Schema]:
+    schema = kind.spec.model_json_schema(by_alias=True)
+    return {
+        "type": "object",
+        "description": " ".join((kind.spec.__doc__ or "").split()),
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": _structural(schema, schema.get("$defs", {}), kind),
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        },
+    }
+
+
+def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind) -> Schema:
+    """Rewrite pydantic's JSON schema into what the API server accepts."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        name = reference.rpartition("/")[2]
+        target = defs[name]
+        assert isinstance(target, dict)
+        return _structural({**target, **_without(schema, "$ref")}, defs, kind)
+    choices = schema.get("anyOf")
+    if isinstance(choices, list):  # `X | None`: absent is how nothing is said
+        (choice,) = (one for one in choices if one != {"type": "null"})
+        assert isinstance(choice, dict)
+        return _structural({**choice, **_without(schema, "anyOf", "default")}, defs, kind)
+    result: dict[str, Schema] = {}
+    for key, value in schema.items():
+        match key, value:
+            case ("title" | "$defs" | "additionalProperties", _) | ("default", None | []):
+                pass
+            case "const", _:
+                result["enum"] = [value]
+            case "items", dict():
+                result["items"] = _structural(value, defs, kind)
+            case "description", str():
+                result["description"] = " ".join(value.split())
+            case "properties", dict():
+                result["properties"] = {
+                    name: _structural(inner, defs, kind)
+                    for name, inner in value.items()
+                    if isinstance(inner, dict)
+                }
+            case _:
+                result[key] = value
+    rule = kind.rules.get(str(schema.get("title")))
+    if rule is not None:
+        result["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
+    items = result.get("items")
+    names = items.get("properties") if isinstance(items, dict) else None
+    if isinstance(names, dict) and "name" in names:
+        result["x-kubernetes-list-type"] = "map"
+        result["x-kubernetes-list-map-keys"] = ["name"]
+    return result
+
+
+def _without(schema: dict[str, Schema], *keys: str) -> dict[str, Schema]:
+    return {key: value for key, value in schema.items() if key not in keys}
+
+
+# ── YAML, as much of it as a CRD needs: values here hold no YAML library ──────────────────────────
+
+
+_NOT_TEXT = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+
+
+def _yaml(value: Schema, indent: str = "") -> Iterator[str]:
+    match value:
+        case dict() if value:
+            for key, inner in value.items():
+                yield from _entry(f"{indent}{key}:", inner, indent + "  ")
+        case list() if value:
+            for item in value:
+                first, *rest = _yaml(item, indent + "  ")
+                yield f"{indent}- {first.removeprefix(indent + '  ')}"
+                yield from rest
+        case _:
+            # JSON is YAML; plain words are left without their quotes.
+            text = json.dumps(value, ensure_ascii=False)
+            plain = isinstance(value, str) and value.replace(".", "").isalpha()
+            yield indent + (str(value) if plain and value not in _NOT_TEXT else text)
+
+
+def _entry(head: str, value: Schema, indent: str) -> Iterator[str]:
+    if isinstance(value, dict | list) and value:
+        yield head
+        yield from _yaml(value, indent)
+    else:
+        (text,) = _yaml(value)
+        yield f"{head} {text}"
