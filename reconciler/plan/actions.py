@@ -74,7 +74,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Make the restore point of one snapshot on one remote. due: the oldest debt it settles."""
+    """Make the restore point of one snapshot on one remote. due: the oldest debt it settles.
+
+    disks: all disks of the point, those that are there already (`AlreadyExported`) included.
+    """
 
     verb: ClassVar[str] = "export"
     destructive: ClassVar[bool] = False
@@ -91,6 +94,10 @@ class Export:
     disks: tuple[DiskExport, ...]
     due: datetime
     reason: Reason
+
+    @property
+    def disks_to_send(self) -> tuple[DiskExport, ...]:
+        return tuple(disk for disk in self.disks if disk.reason is not Reason.ALREADY_EXPORTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def claims_of(action: Action) -> Claims:
         case Export():
             return Claims(
                 (
-                    Slots(SlotKind.EXPORTS, action.pool, len(action.disks)),
+                    Slots(SlotKind.EXPORTS, action.pool, len(action.disks_to_send)),
                     Slots(SlotKind.ACTIONS, action.remote, 1),
                 ),
                 (

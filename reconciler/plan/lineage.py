@@ -6,7 +6,7 @@ footer says so, no record of ours does. Otherwise it goes whole, with the reason
 disk, only there. A chain of files that cannot be followed to its full is never added to.
 
 A disk whose file for this snapshot is already there and whole (the export was interrupted later)
-is not sent again: an export names only the disks that are lacking. The point still has them all.
+is not sent again. The action names it all the same: a point has all the disks of its snapshot.
 """
 
 from collections.abc import Mapping
@@ -115,7 +115,7 @@ def _wanted(
 def _disks(
     scope: Scope, target: Target, snapshot: MarkedSnapshot, files: Files
 ) -> tuple[DiskExport, ...]:
-    lacking = []
+    exports = []
     for disk in snapshot.snapshot.disks:
         assert disk.disk is not None, "a snapshot with a nameless disk is not exported"
         directory = _directory(scope.job.id, disk.disk)
@@ -126,9 +126,19 @@ def _disks(
             and present.uuid == disk.uuid
             and files.chains.depth(present.path) > 0
         ):
+            exports.append(
+                DiskExport(
+                    disk=disk.disk,
+                    snapshot=disk.uuid,
+                    kind=ExportKind.FULL if present.parent is None else ExportKind.DELTA,
+                    reason=Reason.ALREADY_EXPORTED,
+                    base=present.parent_uuid,
+                    base_file=present.parent,
+                )
+            )
             continue
-        lacking.append(_disk(scope, target, disk, disk.disk, name, files))
-    return tuple(lacking)
+        exports.append(_disk(scope, target, disk, disk.disk, name, files))
+    return tuple(exports)
 
 
 def _disk(
@@ -189,7 +199,8 @@ def _wait_for(
 
     Tidying up that keeps failing holds up no backup: then the disk goes whole, into a new chain.
     """
-    directories = {_directory(action.job_id, disk.disk) for disk in action.disks}
+    to_send = action.disks_to_send
+    directories = {_directory(action.job_id, disk.disk) for disk in to_send}
     for merge in history.merges:
         if directory_of(merge.source) in directories and not _keeps_failing(
             world, merge_to_finish(world, target.remote, history, merge)
@@ -197,9 +208,7 @@ def _wait_for(
             why = "a begun merge of its chain is finished first"
             return Obstacle(Reason.MERGE_INTERRUPTED, why)
     in_the_way = {
-        _directory(action.job_id, disk.disk)
-        for disk in action.disks
-        if disk.kind is ExportKind.FULL
+        _directory(action.job_id, disk.disk) for disk in to_send if disk.kind is ExportKind.FULL
     }
     if not history.unreadable and any(directory_of(path) in in_the_way for path in files.garbage):
         clean = clean_garbage(world, target.remote, history, files)

@@ -255,4 +255,6 @@ def _sentence(actions: Sequence[Action], held: Sequence[Held]) -> str:
 
 
 def _is_full(action: Action) -> bool:
-    return isinstance(action, Export) and any(disk.kind is ExportKind.FULL for disk in action.disks)
+    return isinstance(action, Export) and any(
+        disk.kind is ExportKind.FULL for disk in action.disks_to_send
+    )

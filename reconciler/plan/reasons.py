@@ -28,8 +28,9 @@ class Reason(StrEnum):
     KEY_INTERVAL_REACHED = "KeyIntervalReached"
     DISK_SHRUNK = "DiskShrunk"
 
-    # why a disk is exported as a delta
+    # why a disk is exported as a delta, or not again
     BASE_PRESENT = "BasePresent"
+    ALREADY_EXPORTED = "AlreadyExported"  # its file is there, from a try that ended early
 
     # why something wanted is not done now
     WAITING_FOR_SLOT = "WaitingForSlot"
@@ -64,6 +65,10 @@ class Reason(StrEnum):
     BAD_DISK = "BadDisk"
     WORLD_CHANGED = "WorldChanged"  # what the action was planned on is no longer so
     INTERNAL_ERROR = "InternalError"
+
+    # how a job stands (status/conditions.py)
+    IN_SYNC = "InSync"  # nothing is wrong, whether or not work is under way
+    BACKUP_OVERDUE = "BackupOverdue"  # a slot is older than its deadline, and not answered
 
 
 def reason_of(code: str, otherwise: Reason) -> Reason:

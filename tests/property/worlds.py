@@ -63,7 +63,8 @@ from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan import actions as act
 from reconciler.plan.actions import id_of
-from reconciler.plan.claims import claims_of
+from reconciler.plan.claims import claims_of, touched_by
+from reconciler.plan.reasons import Reason
 from reconciler.units import parse_size
 
 GIB = 1024**3
@@ -140,9 +141,7 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
     vms = [_vm(vm, inner or {}, names) for vm, inner in part.get("vms", {}).items()]
     orphans = tuple(
         OrphanDiskSnapshot(
-            disk_snapshot_uuid(
-                disk_uuid(each["vm"], each["disk"]), stamp_of(instant(each["at"]))
-            ),
+            disk_snapshot_uuid(disk_uuid(each["vm"], each["disk"]), stamp_of(instant(each["at"]))),
             Marks(names.job(each["job"]), (), stamp_of(instant(each["at"])), vm_uuid(each["vm"])),
         )
         for each in part.get("orphans", [])
@@ -160,7 +159,9 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
 
 
 def _vm(name: str, part: Mapping[str, Any], names: Names) -> Vm:
-    disks = {disk: parse_size(str(size)) for disk, size in part.get("disks", {"root": "10GiB"}).items()}
+    disks = {
+        disk: parse_size(str(size)) for disk, size in part.get("disks", {"root": "10GiB"}).items()
+    }
     return Vm(
         uuid=vm_uuid(name),
         name=name,
@@ -170,16 +171,12 @@ def _vm(name: str, part: Mapping[str, Any], names: Names) -> Vm:
             Disk(disk_uuid(name, disk), disk, size, "sr1", str(position))
             for position, (disk, size) in enumerate(disks.items())
         ),
-        snapshots=tuple(
-            _snapshot(name, each, disks, names) for each in part.get("snapshots", [])
-        ),
+        snapshots=tuple(_snapshot(name, each, disks, names) for each in part.get("snapshots", [])),
         busy=tuple(part.get("busy", ())),
     )
 
 
-def _snapshot(
-    vm: str, part: Mapping[str, Any], disks: Mapping[str, int], names: Names
-) -> Snapshot:
+def _snapshot(vm: str, part: Mapping[str, Any], disks: Mapping[str, int], names: Names) -> Snapshot:
     at = instant(part["at"])
     job = names.job(part["job"])
     taken_of = part.get("disks", list(disks))
@@ -189,7 +186,9 @@ def _snapshot(
         schedules=names.schedules(part["job"], part.get("schedules", [])),
         stamp=stamp_of(at),
         vm=vm_uuid(part.get("marked_for", vm)),
-        disks=tuple(disk_uuid(vm, disk) for disk in taken_of) if part.get("says_disks", True) else (),
+        disks=tuple(disk_uuid(vm, disk) for disk in taken_of)
+        if part.get("says_disks", True)
+        else (),
     )
     return Snapshot(
         uuid=snapshot_uuid(vm_uuid(vm), stamp_of(at), job),
@@ -226,9 +225,7 @@ def _remote(
     )
 
 
-def _history(
-    vm: str, part: Mapping[str, Any], names: Names, now: datetime
-) -> History | Unknown:
+def _history(vm: str, part: Mapping[str, Any], names: Names, now: datetime) -> History | Unknown:
     if "unknown" in part:
         return _unknown(part, now)
     points: list[RestorePoint] = []
@@ -368,8 +365,6 @@ def end(
     action: act.Action, observed: Observed, now: datetime, attempt: Attempt | None = None
 ) -> Observed:
     """Note that an action has ended, as the executor does. The world is not changed by this."""
-    from reconciler.plan.claims import touched_by
-
     progress = observed.progress
     identity = id_of(action)
     touched = dict(progress.touched)
@@ -412,6 +407,9 @@ def _exported(observed: Observed, action: act.Export) -> History:
     (snapshot,) = (each for each in vm.snapshots if each.uuid == action.snapshot)
     files = dict(history.files)
     for export in action.disks:
+        if export.reason is Reason.ALREADY_EXPORTED:
+            assert files[f"vdis/{action.job_id}/{export.disk}/{action.stamp}.vhd"]
+            continue
         (disk,) = (each for each in snapshot.disks if each.uuid == export.snapshot)
         directory = f"vdis/{action.job_id}/{export.disk}"
         parent = files[f"{directory}/{export.base_file}"] if export.base_file else None

@@ -1,0 +1,92 @@
+"""One immutable picture per tick: what should be, what is, what will be done, and how it stands.
+
+Every door renders this and works out nothing of its own, so that they cannot disagree. What is
+costly (tables, conditions) is worked out when it is asked for, in `objects.py`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler.desired.state import Desired
+from reconciler.observed.progress import Progress
+from reconciler.observed.state import Observed
+from reconciler.observed.unknown import Unknown
+from reconciler.plan.plan import Plan
+from reconciler.status.standing import JobStanding, VmState, standings
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """at: when the plan was made, UTC."""
+
+    desired: Desired
+    observed: Observed
+    plan: Plan
+    at: datetime
+
+    @property
+    def progress(self) -> Progress:
+        return self.observed.progress
+
+    @property
+    def standings(self) -> list[JobStanding]:
+        """How each job stands, by name; worked out at each call."""
+        return standings(self.desired, self.observed, self.plan, self.at)
+
+    @property
+    def sentence(self) -> str:
+        """The tick in one line: "42 of 45 VMs protected, 3 due; pool east not seen; next 02:00"."""
+        vms = [vm for job in self.standings for vm in job.vms]
+        ids = {vm.vm for vm in vms}
+        parts = []
+        for state, word in _WORDS:
+            count = len({vm.vm for vm in vms if vm.state is state})
+            if count:
+                parts.append(f"{count} {word}")
+        behind = {vm.vm for vm in vms if vm.state is not VmState.PROTECTED}
+        kept = len(ids - behind)
+        total = f"{kept} of {len(ids)}" if behind else str(len(ids))
+        noun = "VM" if len(ids) == 1 else "VMs"
+        counts = ", ".join([f"{total} {noun} protected", *parts, *self._running()])
+        return "; ".join([counts, *self._not_seen(), *self._problems(), *self._next()])
+
+    def _running(self) -> list[str]:
+        running = len(self.progress.running)
+        return [f"{running} running"] if running else []
+
+    def _not_seen(self) -> list[str]:
+        sentences = []
+        for kind, wanted, views in (
+            ("pool", map(str, self.desired.pools), dict(self.observed.pools)),
+            ("remote", map(str, self.desired.remotes), dict(self.observed.remotes)),
+        ):
+            seen = {str(name): view for name, view in views.items()}
+            sentences += [
+                f"{kind} {name} not seen"
+                for name in sorted(wanted)
+                if isinstance(seen.get(name), Unknown | None)
+            ]
+        return sentences
+
+    def _problems(self) -> list[str]:
+        count = len(self.desired.problems)
+        if not count:
+            return []
+        return [f"{count} {'problem' if count == 1 else 'problems'} in manifests"]
+
+    def _next(self) -> list[str]:
+        slots = [job.next_slot for job in self.standings if job.next_slot is not None]
+        if not slots:
+            return []
+        following = min(slots).astimezone(UTC)
+        day = "" if following.date() == self.at.astimezone(UTC).date() else f"{following:%Y-%m-%d} "
+        return [f"next slot {day}{following:%H:%M} UTC"]
+
+
+_WORDS = (
+    (VmState.DUE, "due"),
+    (VmState.HELD, "held"),
+    (VmState.NEW, "new"),
+    (VmState.UNKNOWN, "not known"),
+    (VmState.SUSPENDED, "suspended"),
+)
