@@ -34,6 +34,7 @@ class Collector:
 
     def start(self) -> None:
         self._pool.kick_collector = self.kick
+        self._pool.collect_now = self.collect_all
         self._thread.start()
         # What an earlier life left undone.
         for sr in self._pool.database.tables["SR"]:
@@ -70,6 +71,10 @@ class Collector:
     def _ready(self) -> list[str]:
         moment = time.monotonic()
         return [sr for sr, due in self._due.items() if due <= moment]
+
+    def collect_all(self) -> int:
+        """Tidy every SR now; how many steps it took."""
+        return sum(self.collect(sr) for sr in list(self._pool.database.tables["SR"]))
 
     def collect(self, sr: str) -> int:
         """Tidy one SR now; how many steps it took."""

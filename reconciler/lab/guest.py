@@ -5,7 +5,7 @@ Not part of XenAPI: imports of images, and a guest's writes and reads, by the ma
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.lab import images, power, seed, volumes
@@ -16,7 +16,7 @@ from reconciler.lab.disks import Disk
 from reconciler.lab.failures import Failure, LabError
 from reconciler.lab.operations import refresh_allowed
 from reconciler.lab.pool import Pool
-from reconciler.lab.values import NULL, Record, now
+from reconciler.lab.values import NULL, Record, Value, now
 
 _PIECE = 2 << 20
 
@@ -241,3 +241,38 @@ def _await_guest(pool: Pool, vm: Row) -> None:
     with database.changed:
         while vm.text("guest_metrics") == NULL and time.monotonic() < deadline:
             database.changed.wait(0.1)
+
+
+def machines(pool: Pool) -> Iterator[dict[str, Value]]:
+    """Every machine and snapshot with its disks, for people."""
+    database = pool.database
+    with database.changed:
+        rows = [row for row in database.rows("VM") if not row.flag("is_control_domain")]
+        shown = [row for row in rows if not row.flag("is_default_template")]
+        listed = [_shown(pool, row) for row in shown]
+    yield from listed
+
+
+def _shown(pool: Pool, row: Row) -> dict[str, Value]:
+    disks: list[Value] = []
+    for ref in row.members("VBDs"):
+        vbd = pool.database.row("VBD", ref)
+        vdi = pool.database.find("VDI", vbd.text("VDI"))
+        if vdi is None or vbd.text("type") != "Disk":
+            continue
+        disks.append(
+            {
+                "position": vbd.text("userdevice"),
+                "uuid": vdi.text("uuid"),
+                "size": vdi.number("virtual_size"),
+                "used": volumes.disk_of(pool, vdi).utilisation,
+            }
+        )
+    return {
+        "name": row.text("name_label"),
+        "uuid": row.text("uuid"),
+        "state": row.text("power_state"),
+        "snapshot": row.flag("is_a_snapshot"),
+        "tags": row.members("tags"),
+        "disks": disks,
+    }

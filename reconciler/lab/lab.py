@@ -108,7 +108,7 @@ class Lab:
             LabError: another process has it open.
         """
         directory = os.path.abspath(directory)
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,7 +228,7 @@ class Lab:
 
     def coalesce(self) -> int:
         """Collect every SR now; how many steps that took."""
-        return sum(self._collector.collect(sr) for sr in list(self.pool.database.tables["SR"]))
+        return self._collector.collect_all()
 
     # -- ends -------------------------------------------------------------------------------------
 

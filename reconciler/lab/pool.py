@@ -30,6 +30,7 @@ class Pool:
         self.disks = DiskTree(f"{directory}/sr", database)
         # Set by those who know: the garbage collector and the server.
         self.kick_collector: Callable[[str], None] = lambda sr: None
+        self.collect_now: Callable[[], int] = lambda: 0
         self.kill_toolstack: Callable[[float], None] = lambda refuse_s: None
         self.base_url: Callable[[str], str] = lambda address: f"http://{address}"
         self.certificate: str = ""
