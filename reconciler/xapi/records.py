@@ -9,14 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from reconciler.xapi.errors import BadRecord
 from reconciler.xapi.wire import Json
 
 Record = Mapping[str, Json]
 
-_NO_RAW: Record = MappingProxyType({})
 NULL = "OpaqueRef:NULL"
 TEXT_MAX = 1024
 """Characters kept of a label; XAPI has no limit of its own."""
@@ -129,7 +127,7 @@ class PoolRecord:
     name: str
     master: str | None
     default_sr: str | None
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "PoolRecord":
@@ -154,7 +152,7 @@ class HostRecord:
     name: str
     address: str
     version: str
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "HostRecord":
@@ -179,7 +177,7 @@ class SrRecord:
     name: str
     type: str
     content_type: str
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "SrRecord":
@@ -215,7 +213,7 @@ class VmRecord:
     operations: tuple[str, ...]
     vbds: tuple[str, ...]
     other_config: Mapping[str, str]
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "VmRecord":
@@ -250,7 +248,7 @@ class VbdRecord:
     type: str
     position: str
     attached: bool
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "VbdRecord":
@@ -282,7 +280,7 @@ class VdiRecord:
     snapshot_of: str | None
     vbds: tuple[str, ...]
     other_config: Mapping[str, str]
-    raw: Record = field(default=_NO_RAW, repr=False, compare=False)
+    raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(ref: str, record: Record) -> "VdiRecord":
