@@ -5,7 +5,7 @@ never be flooded. Knows nothing of what it carries. One event loop only.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Latest(Generic[T]):
             await self._changed.wait()
         return self._version, self._value
 
-    async def follow(self) -> AsyncIterator[T]:
+    async def follow(self) -> AsyncGenerator[T, None]:
         """Yield the present value, then each newer one; skipped values are never seen."""
         version = self._version
         yield self._value
