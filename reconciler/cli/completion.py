@@ -1,14 +1,16 @@
 """`reconciler completion SHELL`: the script that a shell's start-up file loads."""
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
 
 def completion(
     ctx: typer.Context,
-    shell: Literal["bash", "zsh", "fish", "powershell"] = typer.Argument(help="Which shell."),
+    shell: Annotated[
+        Literal["bash", "zsh", "fish", "powershell"], typer.Argument(help="Which shell.")
+    ],
 ) -> None:
     """Print the completion script of a shell.
 

@@ -6,11 +6,12 @@ by that: whatever is left behind is recognised and cleaned at the next start.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.messages import say
@@ -19,46 +20,70 @@ GRACE_S = 10.0
 
 
 def run_to_end(
-    work: Callable[[], Awaitable[ExitCode]], *, on_terminate: ExitCode = ExitCode.INTERRUPTED
+    work: Callable[[], Awaitable[ExitCode]],
+    *,
+    on_terminate: ExitCode = ExitCode.INTERRUPTED,
+    grace_s: float = GRACE_S,
 ) -> ExitCode:
     """Run `work` in an event loop of its own. on_terminate: what SIGTERM ends in.
 
     Returns the work's exit code, INTERRUPTED after SIGINT. Raises what `work` raises.
     """
-    return asyncio.run(_supervise(work, on_terminate))
+    with contextlib.ExitStack() as endings:
+
+        def cancel(task: asyncio.Task[object], code: ExitCode) -> None:
+            endings.enter_context(within_grace(code, grace_s=grace_s))
+            task.cancel()
+
+        return asyncio.run(_supervise(work, on_terminate, cancel))
 
 
-async def _supervise(work: Callable[[], Awaitable[ExitCode]], on_terminate: ExitCode) -> ExitCode:
+async def _supervise(
+    work: Callable[[], Awaitable[ExitCode]],
+    on_terminate: ExitCode,
+    cancel: Callable[["asyncio.Task[object]", ExitCode], None],
+) -> ExitCode:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    endings: list[ExitCode] = []
+    ended_in: list[ExitCode] = []
 
     def end(code: ExitCode) -> None:
-        if endings:
+        if ended_in:
             os._exit(code)
-        endings.append(code)
-        _end_at_last(code)
-        task.cancel()
+        ended_in.append(code)
+        cancel(task, code)
 
     loop.add_signal_handler(signal.SIGINT, end, ExitCode.INTERRUPTED)
     loop.add_signal_handler(signal.SIGTERM, end, on_terminate)
     try:
         return await work()
     except asyncio.CancelledError:
-        if not endings:
+        if not ended_in:
             raise
-        return endings[0]
+        return ended_in[0]
 
 
-def _end_at_last(code: ExitCode) -> None:
-    """End the process `GRACE_S` from now, whatever it is waiting for then."""
+@contextlib.contextmanager
+def within_grace(
+    code: ExitCode, last_words: str = "", *, grace_s: float = GRACE_S
+) -> Iterator[None]:
+    """End the whole process with `code` if the body takes longer than that.
+
+    last_words: said before, if it comes to that.
+    """
 
     def end() -> None:
-        say(f"something did not stop within {GRACE_S:.0f} s; left to the next start", "warning")
+        if last_words:
+            say(last_words, "error")
+        say(f"something did not stop within {grace_s:.0f} s; not waited for any longer", "warning")
         sys.stdout.flush()
         os._exit(code)
 
-    watchdog = threading.Timer(GRACE_S, end)
+    watchdog = threading.Timer(grace_s, end)
     watchdog.daemon = True
     watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "backup": Address("reconciler.cli.backup", "backup", "Run a job now."),
     "restore": Address("reconciler.cli.restore", "restore", "Restore a VM, or one disk to a file."),
     "lab": Address("reconciler.lab.command", "app", "A simulated pool with real disks."),
+    "demo": Address("reconciler.cli.demo", "demo", "See the main job work, on a simulated pool."),
     "crd": Address("reconciler.cli.crd", "crd", "Print the kinds as CustomResourceDefinitions."),
     "completion": Address(
         "reconciler.cli.completion", "completion", "Print the completion script of a shell."
@@ -55,9 +57,10 @@ app = typer.Typer(
 @app.callback()
 def root(
     ctx: typer.Context,
-    debug: bool = typer.Option(
-        False, "--debug", envvar="RECONCILER_DEBUG", help="Show tracebacks of failures."
-    ),
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="RECONCILER_DEBUG", help="Show tracebacks of failures."),
+    ] = False,
 ) -> None:
     """Declarative backup of XCP-ng and XenServer VMs.
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.cells import cell_len
@@ -39,7 +39,7 @@ class Format(StrEnum):
     NAME = "name"
 
 
-FORMAT = typer.Option(Format.TABLE, "-o", "--output", help="How to show it.")
+ShowAs = Annotated[Format, typer.Option("-o", "--output", help="How to show it.")]
 
 
 def put_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -56,15 +56,15 @@ def style_of(asked: Style | None) -> Style:
     return "bar" if sys.stderr.isatty() else "plain"
 
 
-async def show(read: ReadTransfers, style: Style) -> None:
-    """Show what `read` gives until cancelled."""
+async def show(read: ReadTransfers, style: Style, put_plain: Callable[[str], None] = say) -> None:
+    """Show what `read` gives until cancelled. put_plain: where the lines of "plain" go."""
     match style:
         case "none":
             return
         case "bar":
             await _show_bars(read)
         case "plain":
-            await _repeat(read, _PLAIN_INTERVAL_S, say, line_of)
+            await _repeat(read, _PLAIN_INTERVAL_S, put_plain, line_of)
         case "json":
             await _repeat(read, _JSON_INTERVAL_S, put_line, status_of)
         case _:

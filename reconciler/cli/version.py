@@ -3,15 +3,15 @@
 import json
 import platform
 from importlib import metadata
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
 
 def version(
-    output: Literal["text", "json"] = typer.Option(
-        "text", "-o", "--output", help="How to show it."
-    ),
+    output: Annotated[
+        Literal["text", "json"], typer.Option("-o", "--output", help="How to show it.")
+    ] = "text",
 ) -> None:
     """Show the version of reconciler and of what it runs on."""
     parts = {

@@ -1,0 +1,144 @@
+"""Runs asked for from outside: files in the state directory, taken up by the reconciler at work.
+
+Two reconcilers must not work on the same pools and remotes, so a `backup` that finds one at work
+hands its request over and waits for the answer. A request is a file, so it outlives both: the
+next reconciler takes it up. Written under a temporary name and renamed, like everything here.
+
+    requests/<id>.json     {"job": …, "at": …}             by who asks, removed when answered
+    answers/<id>.json      {"parts": [{…}, …], "error": …}  by who works, removed by who asked
+"""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from reconciler.cli.settlement import Part, PartState, is_settled, parts_of
+from reconciler.clock import Clock
+from reconciler.desired.state import RunRequest
+from reconciler.ids import JobName
+from reconciler.latest import Latest
+from reconciler.status.report import Report
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 1.0
+_BYTES_MAX = 64 * 1024
+_OPEN_MAX = 1000  # requests taken up at once
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an asked-for run ended. error: why it could not even begin."""
+
+    parts: tuple[Part, ...] = ()
+    error: str = ""
+
+
+class Inbox:
+    """The working side: takes requests up, answers them when they are settled."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self.requests: Latest[tuple[RunRequest, ...]] = Latest(())
+        self._directory = directory
+        self._clock = clock
+        self._open: dict[str, RunRequest] = {}
+
+    async def run(self, read_report: Callable[[], Report | None]) -> None:
+        """Follow the directory for ever."""
+        while True:
+            await asyncio.to_thread(self._take_up)
+            self._publish()
+            report = read_report()
+            if report is not None:
+                for name, request in list(self._open.items()):
+                    answer = self._judge(request, report)
+                    if answer is not None:
+                        await asyncio.to_thread(self._answer, name, answer)
+                        del self._open[name]
+            await asyncio.sleep(_LOOK_S)
+
+    def _publish(self) -> None:
+        requests = tuple(self._open.values())
+        if requests != self.requests.value:
+            self.requests.put(requests)
+
+    def _take_up(self) -> None:
+        for path in sorted((self._directory / "requests").glob("*.json"))[:_OPEN_MAX]:
+            if path.stem in self._open:
+                continue
+            try:
+                self._open[path.stem] = _request_of(_read(path))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                log.warning("request not understood", path=str(path), why=str(error))
+                self._answer(path.stem, Answer(error=f"the request was not understood: {error}"))
+
+    def _judge(self, request: RunRequest, report: Report) -> Answer | None:
+        """Say how a request ended; None while it has not."""
+        if request not in report.desired.requests:
+            return None
+        job = report.desired.jobs.get(request.job)
+        if job is None:
+            return Answer(error="no manifest that can be used describes such a job")
+        if job.suspend:
+            return Answer(error="the job is suspended")
+        now = self._clock.now()
+        parts = parts_of(report.desired, report.observed, report.plan, job, request.at, now)
+        return Answer(tuple(parts)) if is_settled(parts) else None
+
+    def _answer(self, name: str, answer: Answer) -> None:
+        log.info("request answered", request=name, parts=len(answer.parts), error=answer.error)
+        _write(self._directory / "answers" / f"{name}.json", asdict(answer))
+        (self._directory / "requests" / f"{name}.json").unlink(missing_ok=True)
+
+
+def ask(directory: Path, request: RunRequest) -> str:
+    """Leave a request for the reconciler at work; return its name."""
+    name = secrets.token_hex(8)
+    content = {"job": request.job, "at": request.at.isoformat()}
+    _write(directory / "requests" / f"{name}.json", content)
+    return name
+
+
+def take_answer(directory: Path, name: str) -> Answer | None:
+    """Take the answer to a request, if it is there, and remove it."""
+    path = directory / "answers" / f"{name}.json"
+    try:
+        content = _read(path)
+    except FileNotFoundError:
+        return None
+    path.unlink(missing_ok=True)
+    return Answer(tuple(_part_of(part) for part in content["parts"]), str(content["error"]))
+
+
+def _request_of(content: dict[str, Any]) -> RunRequest:
+    at = datetime.fromisoformat(content["at"])
+    if at.tzinfo is None:
+        raise ValueError("its time has no time zone")
+    return RunRequest(JobName(str(content["job"])), at)
+
+
+def _part_of(content: dict[str, Any]) -> Part:
+    return Part(**{**content, "state": PartState(content["state"])})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = json.loads(file.read(_BYTES_MAX))
+    if not isinstance(content, dict):
+        raise ValueError("it is no object")
+    return content
+
+
+def _write(path: Path, content: dict[str, Any] | Sequence[Any]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,69 @@
+"""`reconciler plan`: what would be done, and why; nothing is written anywhere."""
+
+import sys
+from typing import Annotated, Literal, assert_never
+
+import typer
+
+from reconciler.cli import logs
+from reconciler.cli.escape import escape_lines
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.foreground import run_to_end
+from reconciler.cli.loading import load
+from reconciler.cli.looking import blind_spots, look
+from reconciler.cli.messages import say
+from reconciler.cli.options import Directories, Timeout, span_option
+from reconciler.cli.output import put_json
+from reconciler.plan.explain import document_of, markdown_of, text_of
+from reconciler.status.report import Report
+
+Format = Literal["text", "json", "markdown"]
+
+
+def plan(
+    directories: Directories,
+    output: Annotated[Format, typer.Option("-o", "--output", help="How to show it.")] = "text",
+    timeout: Timeout = "60s",
+) -> None:
+    """Show what would be done, and do nothing.
+
+    Looks at every pool and remote once; nothing is written, there or here. Exit code 0: in sync,
+    2: there is something to do (or a deletion to approve), 1: problems in manifests, or a pool or
+    remote that cannot be seen; what is known is shown all the same.
+    """
+    patience = span_option("--timeout", timeout)
+    logs.set_up(level="ERROR")
+    desired = load(directories)
+
+    async def show(report: Report) -> ExitCode:
+        _put(report, output)
+        return code_of(report)
+
+    raise typer.Exit(run_to_end(lambda: look(desired, patience, show)))
+
+
+def code_of(report: Report) -> ExitCode:
+    """Say what a plan ends in; being blind to something goes before having something to do."""
+    unseen = blind_spots(report.desired, report.observed)
+    for sentence in unseen:
+        say(sentence, "error")
+    if unseen or report.desired.problems:
+        return ExitCode.ERROR
+    held = [each.action for each in report.plan.held if each.action is not None]
+    if report.plan.actions or any(action.destructive for action in held):
+        return ExitCode.CHANGES
+    return ExitCode.OK
+
+
+def _put(report: Report, output: Format) -> None:
+    arguments = report.plan, report.desired, report.observed
+    match output:
+        case "text":
+            sys.stdout.write(escape_lines(text_of(*arguments)))
+        case "markdown":
+            sys.stdout.write(escape_lines(markdown_of(*arguments)))
+        case "json":
+            put_json(document_of(*arguments))
+        case _:
+            assert_never(output)
+    sys.stdout.flush()
