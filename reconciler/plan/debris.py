@@ -168,8 +168,8 @@ def clean_orphans(world: World, pool: PoolName, view: PoolView, draft: Draft) ->
         draft.hold(
             f"pool {pool}",
             Reason.JOB_UNKNOWN,
-            f"{unknown[job]} snapshots carry the mark of job {job}, which no manifest describes;"
-            " they stay, as its restore points do",
+            f"no manifest describes job {job}: its snapshots here ({unknown[job]}) stay, and so do"
+            " its restore points",
         )
 
 

@@ -78,6 +78,8 @@ def text_of(plan: Plan, desired: Desired, observed: Observed) -> str:
                 line.size.rjust(width["size"]),
                 line.why,
             ]
+            if not line.name:
+                cells[2:5] = []
             parts.append("  " + " ".join(cells[:2]) + "  " + "  ".join(cells[2:]).rstrip())
         parts.append("")
     return "\n".join([*parts, *summary_of(plan, desired, observed)]) + "\n"
@@ -91,7 +93,7 @@ def summary_of(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
     ]
     lines = [f"Plan: {plan.sentence}."]
     total = _points_total(desired, observed)
-    if going or blocked:
+    if going:
         share = f"{len(going)} of {total} points ({_percent(len(going), total)})"
         lines.append(f"Destructive: {share}.")
     if blocked:
@@ -155,7 +157,7 @@ def _collapsed(lines: Sequence[tuple[Held, _Line]]) -> Iterable[_Line]:
         yield from alike[:_ALIKE_MAX]
         if len(alike) > _ALIKE_MAX:
             rest = len(alike) - _ALIKE_MAX
-            yield _Line("=", "…", "", f"and {rest} more like the last", "", "(-o json shows all)")
+            yield _Line("=", "…", "", "", "", f"and {rest} more like these (-o json shows all)")
 
 
 # ── one line ──────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +167,7 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911 (it is a table)
     name = _shown(action.vm_name or action.vm or "(no VM)")
     match action:
         case Snapshot():
-            why = f"{action.reason}, due since {_time(action.due)}"
+            why = f"{action.reason} (due {_time(action.due)})"
             return _Line("+", "snapshot", name, f"on {action.pool}", "", why)
         case Export():
             return _export(action, name)
@@ -221,7 +223,7 @@ def _export(action: Export, name: str) -> _Line:
         name=name,
         what=f"{kind} -> {action.remote}",
         size=size,
-        why=f"{action.reason} {'; '.join(notes)}",
+        why=f"{action.reason} ({'; '.join(notes)})",
     )
 
 
@@ -234,7 +236,7 @@ def _held_line(held: Held, heading: str) -> _Line:
     subject = held.subject
     if heading != "held":
         subject = subject.removesuffix(f" of {heading}").removeprefix(heading).strip()
-    return _Line("=", "hold", _shown(subject), "", "", why)
+    return _Line("=", "hold", "", "", "", f"{_shown(subject)}: {why}" if subject else why)
 
 
 def _point(path: str) -> str:

@@ -34,6 +34,7 @@ from reconciler.plan.files import files_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
 from reconciler.plan.world import (
+    CLOCK_TOLERANCE,
     Obstacle,
     Scope,
     World,
@@ -43,8 +44,6 @@ from reconciler.plan.world import (
     slots_of,
     vm_on_remote,
 )
-
-_CLOCK_TOLERANCE = timedelta(hours=1)  # a pool's clock and ours may differ; not by this much
 
 # How much longer than a backup that is due at the same time each kind can wait. Tidying up gives
 # way to the backups of half a day, but is never starved by a backlog; people go first.
@@ -59,6 +58,7 @@ _PATIENCE: dict[type[Action], timedelta] = {
     CleanFiles: _HOUSEKEEPING,
     CleanSnapshot: _HOUSEKEEPING,
 }
+_IN_THE_WAY = frozenset({Reason.MERGE_INTERRUPTED, Reason.PARTIAL_UPLOAD})  # of the next export
 _SOMEBODY_WAITS = timedelta(days=1)  # for a run that was asked for by hand
 _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((RestoreVm, RestoreDisk), "restore", "restores"),
@@ -162,13 +162,13 @@ def _report_clock(scope: Scope, draft: Draft) -> None:
     """
     for target in scope.targets:
         newest = target.newest
-        if newest is not None and newest.taken_at > draft.now + _CLOCK_TOLERANCE:
+        if newest is not None and newest.taken_at > draft.now + CLOCK_TOLERANCE:
             draft.hold(
                 vm_on_remote(scope.vm.name, target.remote),
                 Reason.CLOCK_BEHIND,
                 f"its newest point is of {newest.taken_at:%Y-%m-%d %H:%M} UTC: no backup is due"
                 " before that; set the clock right, or remove the point",
-                until=newest.taken_at - _CLOCK_TOLERANCE,
+                until=newest.taken_at - CLOCK_TOLERANCE,
             )
 
 
@@ -210,6 +210,8 @@ def _tidy_vm(world: World, remote: RemoteName, history: History, draft: Draft) -
 def _debt(action: Action) -> tuple[datetime, int, str, str, str]:
     """Order actions by their debt, then by anything that is always the same."""
     since = action.due + _PATIENCE[type(action)]
+    if action.reason in _IN_THE_WAY:
+        since = action.due
     place: str
     detail: str
     match action:

@@ -21,7 +21,7 @@ from reconciler.observed.chain import Chains, History, RestorePoint
 from reconciler.plan.actions import Prune
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
-from reconciler.plan.world import Scope, Target, World, vm_on_remote
+from reconciler.plan.world import CLOCK_TOLERANCE, Scope, Target, World, vm_on_remote
 
 
 @dataclass(slots=True)
@@ -119,9 +119,11 @@ def _without_spared(
         return going
     for point in doomed:
         if point.stamp in last_good:
-            why = f"no rule keeps it, but it is one of the last {len(last_good)} good points"
+            why = "no rule keeps it, but too few good points would be left"
             draft.hold(subject, Reason.LAST_GOOD_POINT, why, _prune(scope, target, point))
     newest = target.points[-1].taken_at
+    if newest > draft.now + CLOCK_TOLERANCE:
+        return ()  # the planner says so, of the VM as a whole
     if newest > draft.now:
         why = f"its newest point is of {newest:%Y-%m-%d %H:%M:%S} UTC, and nothing goes before that"
         draft.hold(subject, Reason.CLOCK_BEHIND, why, until=newest)

@@ -34,6 +34,9 @@ from reconciler.observed.unknown import Unknown
 from reconciler.plan.claims import pool_place, remote_place
 from reconciler.plan.reasons import Reason, reason_of
 
+CLOCK_TOLERANCE = timedelta(hours=1)
+"""How far clocks may differ before a point counts as one from the future."""
+
 View = TypeVar("View", PoolView, RemoteView)
 
 
