@@ -21,7 +21,7 @@ class Deadlines:
 
     first_byte_s: from a transfer's request to its first byte (disks are attached first, which can
     take minutes). stall_s: between two bytes. finish_s: from the last byte to the task's end
-    (disks are detached first).
+    (disks are detached first). reason_s: how long a broken transfer's task is asked for its reason.
     """
 
     connect_s: float = 10
@@ -35,6 +35,7 @@ class Deadlines:
     first_byte_s: float = 300
     stall_s: float = 120
     finish_s: float = 600
+    reason_s: float = 5
 
     def of_call(self, method: str, params: tuple[Json, ...]) -> float:
         """Seconds that this call may take."""

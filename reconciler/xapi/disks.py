@@ -23,6 +23,7 @@ from reconciler.xapi.errors import (
     SessionLost,
     StreamBroken,
     StreamRefused,
+    StreamStalled,
     Untrusted,
     XapiError,
     XapiFailure,
@@ -41,8 +42,6 @@ _UNAUTHORIZED = 401
 _REDIRECTS_MAX = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ANSWER_START = b"HTTP/"
-_TASK_WORD_S = 5.0
-"""How long a broken transfer's task is asked for its reason."""
 
 
 class ExportStream:
@@ -84,6 +83,8 @@ class ExportStream:
             if not self._looked:
                 await self._look_at_start()
             await self._link.read_exactly(view)
+        except StreamStalled:
+            raise  # its task goes on and has nothing to say
         except StreamBroken as error:
             raise error.because(await _failure_of(self._client, self._task)) from None
 
@@ -277,7 +278,7 @@ async def _next_host(client: XapiClient, here: Endpoint, head: Head) -> Endpoint
 async def _failure_of(client: XapiClient, task: str) -> XapiFailure | None:
     """What a task that failed says, if it says so soon."""
     try:
-        async with asyncio.timeout(_TASK_WORD_S):
+        async with asyncio.timeout(client.deadlines.reason_s):
             await wait_for_task(client, task, "")
     except XapiFailure as failure:
         return failure

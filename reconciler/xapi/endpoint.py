@@ -7,7 +7,7 @@ that a person configured.
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\.?"
@@ -52,19 +52,21 @@ def parse_host(text: str) -> str:
 
 def parse_url(url: str) -> Endpoint:
     """Parse "https://host[:port]"; without a scheme it is https. Raises ValueError."""
-    return _endpoint(urlsplit(url if "://" in url else f"https://{url}"), url)
+    return _endpoint(url if "://" in url else f"https://{url}", repr(url[:200]))
 
 
 def parse_location(location: str) -> Endpoint:
     """Parse the `Location` of a redirect down to where it leads. Raises ValueError."""
-    return _endpoint(urlsplit(location), "the redirect's location")
+    return _endpoint(location, "the redirect's location")
 
 
-def _endpoint(parts: SplitResult, what: str) -> Endpoint:
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{what} is not an http(s) address of a host")
+def _endpoint(url: str, what: str) -> Endpoint:
+    parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise ValueError("credentials do not belong into an address")
+    crafted = not url.isascii() or not url.isprintable() or " " in url
+    if crafted or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{what} is not an http(s) address of a host")
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     return Endpoint(parts.scheme == "https", parse_host(parts.hostname), port)
 
