@@ -8,7 +8,6 @@ nothing of what it began can still happen on the remote.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -75,11 +74,13 @@ async def _settled(running: "asyncio.Future[T]") -> None:
 class Flag:
     """Set by a caller that was cancelled; long calls look at it between two pieces of work."""
 
+    __slots__ = ("_is_set",)
+
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = False
 
     def set(self) -> None:
-        self._event.set()
+        self._is_set = True
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._is_set
