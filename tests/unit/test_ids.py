@@ -29,7 +29,7 @@ def test_stamps_sort_as_their_instants_do() -> None:
     ["", "202611T020000Z", "20260101T020000", "20261301T020000Z", "٢0260101T020000Z", "x"],
 )
 def test_nothing_else_is_a_stamp(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError):
         instant_of(Stamp(text))
 
 
