@@ -18,6 +18,7 @@ from reconciler.lab.faults import Dropped
 _BUFFER = 1 << 20
 # sendfile is asked for at most this much, so that a fault or a bandwidth limit is exact enough.
 _PIECE = 4 << 20
+_FAREWELL_S = 0.2
 
 
 class Closed(Exception):
@@ -158,8 +159,10 @@ class Connection:
 
     def close(self) -> None:
         """Everything sent arrives, then the end."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if isinstance(self.socket, ssl.SSLSocket):
+                # Our close_notify tells the client that nothing is missing; its own may never come.
+                self.socket.settimeout(_FAREWELL_S)
                 self.socket.unwrap()
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
@@ -169,7 +172,7 @@ class Connection:
     def _drain(self) -> None:
         """Take what the peer still sends for a moment: closing over it would reset the rest."""
         with contextlib.suppress(OSError):
-            self.socket.settimeout(0.2)
+            self.socket.settimeout(_FAREWELL_S)
             while self.socket.recv(65536):
                 pass
 
