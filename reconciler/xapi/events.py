@@ -111,8 +111,9 @@ class Follower:
     def poke(self) -> None:
         """Have the pool asked again now. Any number of times, from the same event loop."""
         self._poked = True
-        if self._resting is not None:
-            self._resting.reschedule(asyncio.get_running_loop().time())
+        resting, self._resting = self._resting, None  # a rest is cut short once
+        if resting is not None:
+            resting.reschedule(asyncio.get_running_loop().time())
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield batches for ever. Close the generator when done with it (contextlib.aclosing)."""

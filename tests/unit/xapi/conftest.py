@@ -46,6 +46,15 @@ class Hangup(Exception):
     """Close the connection without an answer."""
 
 
+GONE = (
+    Hangup,
+    ConnectionError,
+    asyncio.IncompleteReadError,
+    ssl.SSLError,
+    asyncio.CancelledError,
+)
+
+
 @dataclass
 class Ask:
     """One HTTP request outside the control plane."""
@@ -151,7 +160,11 @@ class Host:
         assert task is not None
         self.serving.add(task)
         with contextlib.suppress(
-            Hangup, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError
+            Hangup,
+            ConnectionError,
+            asyncio.IncompleteReadError,
+            ssl.SSLError,
+            asyncio.CancelledError,
         ):
             while await self._one(reader, writer):
                 pass
