@@ -43,16 +43,27 @@ def nested_remotes(values: Mapping[Identity, Value]) -> list[Clash]:
 
 
 def shared_ids(values: Mapping[Identity, Value]) -> list[Clash]:
-    """Find jobs, and schedules of any jobs, with one id."""
-    owners: defaultdict[str, list[tuple[Identity, str, Path]]] = defaultdict(list)
+    """Find jobs with one id; if there are none, schedules of any jobs with one id.
+
+    In this order, because schedules take their ids from their job's unless they are pinned.
+    """
+    jobs: _Owners = defaultdict(list)
+    schedules: _Owners = defaultdict(list)
     for identity, value in sorted(values.items(), key=lambda pair: pair[0]):
         if not isinstance(value, Job):
             continue
-        owners[f"job {value.id}"].append((identity, str(identity), ("spec", "jobId")))
+        jobs[value.id].append((identity, str(identity), ("spec", "jobId")))
         for index, schedule in enumerate(value.schedules):
             path: Path = ("spec", "schedules", index, "scheduleId")
             name = f"schedule {schedule.name} of {identity}"
-            owners[f"schedule {schedule.id}"].append((identity, name, path))
+            schedules[schedule.id].append((identity, name, path))
+    return _shared(jobs) or _shared(schedules)
+
+
+_Owners: TypeAlias = defaultdict[str, list[tuple[Identity, str, Path]]]
+
+
+def _shared(owners: _Owners) -> list[Clash]:
     return [
         Clash(identity, path, f"{next(other for _, other, _ in one if other != name)} has this id")
         for one in owners.values()

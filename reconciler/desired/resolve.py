@@ -91,7 +91,7 @@ class _Resolver:
                 self._problems.append(broken.problem)
                 if broken.identity is not None:
                     self._declared[broken.identity].append(broken)
-                    self._fault(broken.identity, broken.pinned_job)
+                    self._fault(broken.identity)
             for document in file.documents:
                 manifest = read_manifest(document)
                 self._problems.extend(manifest.problems)
@@ -101,15 +101,16 @@ class _Resolver:
                     continue
                 self._declared[manifest.identity].append(manifest)
                 if manifest.spec is None:
-                    self._fault(manifest.identity, manifest.pinned_job)
+                    self._fault(manifest.identity)
 
-    def _fault(self, identity: Identity, pinned: str | None = None) -> None:
+    def _fault(self, identity: Identity) -> None:
         """Note that the version just read is not in force, and protect what it touches."""
         self._faulty.add(identity)
         self._new.pop(identity, None)
         if identity.kind != JOB:
             return
-        self._protected.add(job_id(identity, pinned))
+        pins = [declared.pinned_job for declared in self._declared.get(identity, ())]
+        self._protected |= {job_id(identity, pin) for pin in [*pins, None]}
         good = self._before.get(identity)
         if good is not None and isinstance(good.value, Job):
             self._protected.add(good.value.id)
@@ -119,7 +120,7 @@ class _Resolver:
             if len(declared) < 2:
                 continue
             for manifest in declared:
-                self._fault(identity, manifest.pinned_job)
+                self._fault(identity)
                 if isinstance(manifest, BrokenDocument):
                     continue
                 other = next(one for one in declared if one is not manifest)
@@ -214,7 +215,7 @@ class _Resolver:
                 self._problem(manifest, finding.path, finding.message, finding.hint)
             available = self._check_references(manifest, manifest.identity)
             if findings or not available:
-                self._fault(manifest.identity, manifest.pinned_job)
+                self._fault(manifest.identity)
             if isinstance(manifest.spec, JobSpec):
                 for finding in retention_oddities(manifest.spec):
                     self._warn(manifest, finding)

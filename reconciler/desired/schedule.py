@@ -41,6 +41,7 @@ _EVERY_HOUR = frozenset(range(24))
 _CHARACTERS_MAX = 200  # of an expression: no calendar needs more, and parsing costs by the term
 _NEIGHBOURHOOD = timedelta(hours=26)  # no wall clock is further from UTC, and no two changes closer
 _WINDOWS_MAX = 8192
+_YEARS = (1900, 9900)  # in which there are slots; beyond, calendars and their arithmetic end
 _EXAMPLE = "for example 30 2 * * *, or @hourly, @daily, @weekly …"
 
 
@@ -74,6 +75,8 @@ class Schedule:
             last, following = known
             if last is not None and following is not None and last <= now < following:
                 return known
+        if not _YEARS[0] <= now.year < _YEARS[1]:
+            return None, None
         instant = now.astimezone(UTC)
         window = (_latest(self.cron, self.zone, instant), _first(self.cron, self.zone, instant))
         if len(_windows) >= _WINDOWS_MAX:
