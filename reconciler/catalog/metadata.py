@@ -9,6 +9,7 @@ Pure: bytes in, values out. Knows nothing of files; whether the disks are there 
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ METADATA_BYTES_MAX = 16 * 1024 * 1024
 
 _VERSION = "2.0.0"
 _DISKS_MAX = 1024
+_POSITION = re.compile(r"[0-9]{1,4}")  # XAPI's userdevice of a disk
 _TEXT_MAX = 4096
 _OUR_KEY = "reconciler"
 
@@ -195,7 +197,7 @@ def point_of(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> RestorePoint:
         taken_at=instant_of(stamp),
         job=JobId(metadata.job),
         schedules=tuple(map(ScheduleId, schedules)),
-        disks=tuple(_disk_of(metadata, ref, place) for ref, place in sorted(paths.items())),
+        disks=_disks(metadata, paths),
         size_bytes=_whole_number(metadata.size),
     )
 
@@ -235,7 +237,20 @@ def _check_place(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> None:
         raise MetadataInvalid(f"timestamp: says {metadata.stamp}, the file's name {stamp}")
 
 
-def _disk_of(metadata: PointMetadata, ref: str, place: DiskPath) -> PointDisk:
+def _disks(metadata: PointMetadata, paths: Mapping[str, DiskPath]) -> tuple[PointDisk, ...]:
+    """The disks in the order in which the VM has them; those of unknown position last."""
+    positions: dict[str, str] = {}
+    vbds = (metadata.model_extra or {}).get("vbds")
+    for record in vbds.values() if isinstance(vbds, dict) else ():
+        match record:
+            case {"VDI": str(vdi), "userdevice": str(position)} if _POSITION.fullmatch(position):
+                positions[vdi] = position
+    disks = [_disk_of(metadata, ref, place, positions.get(ref, "")) for ref, place in paths.items()]
+    disks.sort(key=lambda disk: (not disk.position, len(disk.position), disk.position, disk.disk))
+    return tuple(disks)
+
+
+def _disk_of(metadata: PointMetadata, ref: str, place: DiskPath, position: str) -> PointDisk:
     vdi = metadata.vdis[ref]
     return PointDisk(
         disk=place.disk,
@@ -243,6 +258,7 @@ def _disk_of(metadata: PointMetadata, ref: str, place: DiskPath) -> PointDisk:
         name=vdi.name_label,
         path=place.path,
         size_bytes=_whole_number(vdi.virtual_size),
+        position=position,
     )
 
 

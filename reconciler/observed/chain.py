@@ -52,13 +52,14 @@ class DiskFile:
 
 @dataclass(frozen=True, slots=True)
 class PointDisk:
-    """One disk of a restore point. path: as `DiskFile.path`."""
+    """One disk of a restore point. path: as `DiskFile.path`. position: as `pool.Disk`, "" unknown."""
 
     disk: DiskUuid
     snapshot: DiskSnapshotUuid
     name: str
     path: str
     size_bytes: int
+    position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class Chains:
         known = depths.get(path)
         if known is not None:
             return known
+        directory = path[: path.rfind("/") + 1]  # a chain never leaves its directory
         trail: list[DiskFile] = []
         below: str | None = path
         while below is not None and below not in depths:
@@ -178,19 +180,17 @@ class Chains:
             if file is None or file.state is FileState.BROKEN:
                 break
             trail.append(file)
-            below = file.parent_path
+            below = None if file.parent is None else directory + file.parent
+        depth = 0 if below is None else depths[below]
+        parent = None if below is None else self.files.get(below)
         for file in reversed(trail):
-            depths[file.path] = self._depth_above(file)
+            stands = file.parent is None or (
+                depth > 0 and parent is not None and parent.uuid == file.parent_uuid
+            )
+            depth = depth + 1 if stands else 0
+            depths[file.path] = depth
+            parent = file
         return depths[path]
-
-    def _depth_above(self, file: DiskFile) -> int:
-        parent_path = file.parent_path
-        if parent_path is None:
-            return 1
-        depth = self._depths[parent_path]
-        if depth == 0 or self.files[parent_path].uuid != file.parent_uuid:
-            return 0
-        return depth + 1
 
     def above(self, path: str) -> Sequence[str]:
         """Return the paths of the files that name this one as their parent, in order of name."""
@@ -201,6 +201,14 @@ class Chains:
                 if parent_path is not None:
                     self._above.setdefault(parent_path, []).append(upper)
         return self._above.get(path, ())
+
+    def carries(self, file: DiskFile) -> bool:
+        """Say whether any file names this one as its parent."""
+        name, directory = file.file_name, file.directory + "/"
+        return any(
+            upper.parent == name and upper.path.startswith(directory)
+            for upper in self.files.values()
+        )
 
     def is_whole(self, point: RestorePoint) -> bool:
         """Say whether every disk of a point can be followed to a full."""
