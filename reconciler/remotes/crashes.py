@@ -102,10 +102,23 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One state that a crash can leave. name: says which, so that it can be looked at alone."""
+    """One state that a crash can leave. name: says which, so that it can be looked at alone.
+
+    image: what is durable. pending: what everybody sees besides, and a later power cut may still
+    take: a process that is killed leaves its unsynced effects behind.
+    """
 
     name: str
     image: Image
+    pending: tuple[Effect, ...] = ()
+
+    @property
+    def seen(self) -> Image:
+        """What everybody sees after the crash."""
+        return applied(self.image, self.pending)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        return self.image.fingerprint(), self.seen.fingerprint(), self.pending
 
 
 def applied(image: Image, effects: Sequence[Effect]) -> Image:
@@ -145,33 +158,55 @@ class _Pending:
 
 
 def crashes(
-    base: Image, log: Sequence[Effect | Sync], *, subsets_max: int = 256, seed: int = 0
+    base: Image,
+    log: Sequence[Effect | Sync],
+    *,
+    after: int = 0,
+    subsets_max: int = 256,
+    seed: int = 0,
 ) -> Iterator[Crash]:
     """Enumerate what crashes at any point of `log` leave. base: durable when it began.
 
+    after: leave out crashes at the first so many entries (they happened before what is examined).
     subsets_max: up to so many sets of lost effects are tried at each point of time; where there
     are more, each single loss, each single survivor and seeded samples are.
     """
     durable = base
     pending: list[_Pending] = []
     chance = random.Random(seed)
-    yield Crash("kill@0", base)
+    if not after:
+        yield Crash("kill@0", base)
     for number, entry in enumerate(log, 1):
         if isinstance(entry, Sync):
             durable, pending = _synced(durable, pending, entry)
             continue
-        earlier = [item.effect for item in pending]
-        yield Crash(f"kill@{number}", applied(durable, [*earlier, entry]))
-        settled = [item.effect for item in pending if item.settled]
-        if isinstance(entry, Overlay):
-            for count in _torn_at(entry):
-                torn = entry.torn(count)
-                yield Crash(f"torn@{number}:{count}", applied(durable, [*earlier, torn]))
-                yield Crash(f"torn@{number}:{count}:alone", applied(durable, [*settled, torn]))
-        # States without this entry were those of the moment before.
-        for lost, effects in _cuts(pending, subsets_max, chance):
-            yield Crash(f"cut@{number}:{lost}", applied(durable, [*effects, entry]))
+        if number > after:
+            yield from _at(durable, pending, number, entry, subsets_max, chance)
         pending.append(_Pending(number, entry))
+
+
+def _at(
+    durable: Image,
+    pending: Sequence[_Pending],
+    number: int,
+    entry: Effect,
+    subsets_max: int,
+    chance: random.Random,
+) -> Iterator[Crash]:
+    """What a crash leaves right after one effect, which is there at least in part.
+
+    States without it were those of the moment before.
+    """
+    earlier = tuple(item.effect for item in pending)
+    yield Crash(f"kill@{number}", durable, (*earlier, entry))
+    settled = [item.effect for item in pending if item.settled]
+    if isinstance(entry, Overlay):
+        for count in _torn_at(entry):
+            torn = entry.torn(count)
+            yield Crash(f"torn@{number}:{count}", durable, (*earlier, torn))
+            yield Crash(f"torn@{number}:{count}:alone", applied(durable, [*settled, torn]))
+    for lost, effects in _cuts(pending, subsets_max, chance):
+        yield Crash(f"cut@{number}:{lost}", applied(durable, [*effects, entry]))
 
 
 def crashes_at_end(
@@ -185,7 +220,7 @@ def crashes_at_end(
             durable, pending = _synced(durable, pending, entry)
         else:
             pending.append(_Pending(number, entry))
-    yield Crash("kill@end", applied(durable, [item.effect for item in pending]))
+    yield Crash("kill@end", durable, tuple(item.effect for item in pending))
     for lost, effects in _cuts(pending, subsets_max, random.Random(seed)):
         yield Crash(f"cut@end:{lost}", applied(durable, effects))
 

@@ -66,12 +66,7 @@ async def merge_in_place(
     newest = sources[-1]
     if journal is None:
         await _check_space(remote, target, plans[-1])
-    begun = MergeJournal(
-        chain=(target.name, *(source.name for source in sources)),
-        target_uuid=_uuid_before(target, sources, journal),
-        newest_uuid=newest.uuid,
-        step=Step.BLOCKS,
-    )
+    begun = _begun(target, sources, journal)
     await remote.put(journal_key, begun.render())
     async with remote.open(target.key, write=True) as file:
         merged = replace(
@@ -102,13 +97,21 @@ def _plans(target: DiskFile, sources: Sequence[DiskFile]) -> list[Fold]:
     return plans
 
 
-def _uuid_before(
+def _begun(
     target: DiskFile, sources: Sequence[DiskFile], journal: MergeJournal | None
-) -> str:
-    """Tell who the target was before the merge: its child says so if it has one."""
-    if journal is not None and journal.target_uuid:
-        return journal.target_uuid
-    return sources[0].header.parent_uuid or target.uuid
+) -> MergeJournal:
+    """Make the journal to begin with; what an earlier one says stays said.
+
+    It may name files that are gone, because the target held their blocks already.
+    """
+    if journal is not None and journal.chain:
+        return journal
+    return MergeJournal(
+        chain=(target.name, *(source.name for source in sources)),
+        target_uuid=sources[0].header.parent_uuid or target.uuid,
+        newest_uuid=sources[-1].uuid,
+        step=Step.BLOCKS,
+    )
 
 
 async def _check_space(remote: Remote, target: DiskFile, plan: Fold) -> None:
