@@ -23,7 +23,7 @@ from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
 from reconciler.ids import PoolName, RemoteName
 from reconciler.latest import Latest
-from reconciler.observed.chain import DiskFile, PointDisk
+from reconciler.observed.chain import DiskFile, PointDisk, RestorePoint
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import RestoreDisk, RestoreVm
 from reconciler.plan.reasons import Reason
@@ -131,14 +131,15 @@ def action_of(request: Request, found: Located, clock: Clock) -> RestoreVm | Res
 
 def disk_of(found: Located, wanted: str) -> PointDisk:
     """Find a disk of a point by number, uuid or name. Raises Failure."""
+    numbered = numbers_of(found.point)
+    if wanted in numbered:
+        return numbered[wanted]
     disks = found.point.disks
-    if wanted.isascii() and wanted.isdigit() and int(wanted) < len(disks):
-        return disks[int(wanted)]
     named = [disk for disk in disks if disk.disk == wanted.lower()]
     named = named or [disk for disk in disks if disk.name == wanted]
     if len(named) == 1:
         return named[0]
-    listed = ", ".join(f"{number} ({disk.name})" for number, disk in enumerate(disks))
+    listed = ", ".join(f"{number} ({disk.name})" for number, disk in numbered.items())
     raise Failure(
         "several of its disks have this name" if named else "it has no such disk",
         subject=f"{found.name}, disk {wanted}",
@@ -146,12 +147,20 @@ def disk_of(found: Located, wanted: str) -> PointDisk:
     )
 
 
+def numbers_of(point: RestorePoint) -> dict[str, PointDisk]:
+    """Number the disks by their positions in the VM, or in order where those are not known."""
+    positions = [disk.position for disk in point.disks]
+    if not all(positions) or len(set(positions)) < len(positions):
+        positions = [str(number) for number in range(len(positions))]
+    return dict(zip(positions, point.disks, strict=True))
+
+
 def plan_of(action: RestoreVm | RestoreDisk, found: Located) -> dict[str, Any]:
     """Say what would be read and made; sizes in bytes."""
     chains = found.chains()
     disks = [
         _disk(number, disk, chain)
-        for number, (disk, chain) in enumerate(zip(found.point.disks, chains, strict=True))
+        for (number, disk), chain in zip(numbers_of(found.point).items(), chains, strict=True)
         if isinstance(action, RestoreVm) or action.disk == disk.disk
     ]
     if isinstance(action, RestoreVm):
@@ -169,7 +178,7 @@ def plan_of(action: RestoreVm | RestoreDisk, found: Located) -> dict[str, Any]:
     }
 
 
-def _disk(number: int, disk: PointDisk, chain: tuple[DiskFile, ...]) -> dict[str, Any]:
+def _disk(number: str, disk: PointDisk, chain: tuple[DiskFile, ...]) -> dict[str, Any]:
     """Of a block that several files of the chain hold, only the newest is read."""
     virtual_bytes = chain[0].virtual_bytes
     return {
@@ -206,7 +215,8 @@ def plan_text(content: dict[str, Any]) -> str:
     for disk in content["disks"]:
         deltas = len(disk["chain"]) - 1
         size = render_size(disk["virtualBytes"])
-        lines.append(f"disk {disk['number']}   {disk['name']}, {size}, 1 full and {deltas} deltas:")
+        noun = "delta" if deltas == 1 else "deltas"
+        lines.append(f"disk {disk['number']}   {disk['name']}, {size}, 1 full and {deltas} {noun}:")
         lines += [
             f"           {file['kind']:<6}{render_size(file['fileBytes']):>10}  {file['path']}"
             for file in disk["chain"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import RemoteName, VmUuid
@@ -71,6 +72,18 @@ def parts_of(
             if isinstance(view, RemoteView):
                 parts.append(_part(vm, view, job, asked_at, observed, plan, blocked))
     return parts
+
+
+def part_dict(part: Part) -> dict[str, Any]:
+    """Render a part for a program."""
+    return {
+        "subject": part.subject,
+        "state": part.state.value,
+        "point": part.point or None,
+        "sizeBytes": part.size_bytes,
+        "reason": part.reason or None,
+        "why": part.why or None,
+    }
 
 
 def is_settled(parts: list[Part]) -> bool:
