@@ -135,7 +135,7 @@ class Link(Cuttable):
         with contextlib.suppress(OSError):
             self._socket.close()
 
-    # -- on a thread ------------------------------------------------------------------------------
+    # -- on a thread --------------------------------------------------------------------------
 
     def _shake_hands(self) -> None:
         assert isinstance(self._socket, ssl.SSLSocket)

@@ -1,0 +1,98 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+from reconciler.observed.marks import (
+    CONTENT_KEY,
+    DATETIME_KEY,
+    JOB_KEY,
+    MARK_KEYS,
+    OWNER_KEY,
+    SCHEDULES_KEY,
+    SELF_KEY,
+    VM_KEY,
+    read_marks,
+    write_disk_marks,
+    write_marks,
+)
+from reconciler.observed.pool import Marks
+
+SELF = "00000000-0000-4000-8000-00000000000a"
+OTHER = "00000000-0000-4000-8000-00000000000b"
+MARKS = Marks(
+    job=JobId("11111111-1111-4111-8111-111111111111"),
+    schedules=(ScheduleId("22222222-2222-4222-8222-222222222222"), ScheduleId("nightly")),
+    stamp=Stamp("20260102T030405Z"),
+    vm=VmUuid("33333333-3333-4333-8333-333333333333"),
+    disks=(DiskUuid("44444444-4444-4444-8444-444444444444"),),
+)
+BARE = Marks(MARKS.job, (), MARKS.stamp, MARKS.vm)
+
+
+@pytest.mark.parametrize("marks", [MARKS, BARE])
+@pytest.mark.parametrize("write", [write_marks, write_disk_marks])
+def test_marks_come_back_from_the_object_they_were_written_for(marks, write):
+    assert read_marks(write(marks, SELF, {}), SELF) == marks
+
+
+def test_marks_mean_nothing_on_a_copy():
+    copied = write_marks(MARKS, SELF, {})
+    assert read_marks(copied, OTHER) is None
+
+
+def test_the_keys_are_the_ones_other_tools_know():
+    config = write_disk_marks(MARKS, SELF, {})
+    assert config[JOB_KEY] == MARKS.job
+    assert config["xo:backup:schedule"] == MARKS.schedules[0]
+    assert config[DATETIME_KEY] == "20260102T03:04:05Z"
+    assert config[VM_KEY] == MARKS.vm
+    assert config[CONTENT_KEY] == SELF
+
+
+def test_marks_that_leaked_by_copying_are_replaced_and_the_rest_stays():
+    leaked = dict.fromkeys(MARK_KEYS, "old") | {"mac_seed": "x", "folder": "/a"}
+    config = write_marks(MARKS, SELF, leaked)
+    assert {key: value for key, value in config.items() if key not in MARK_KEYS} == {
+        "mac_seed": "x",
+        "folder": "/a",
+    }
+    assert "old" not in config.values()
+    assert "xo:backup:exported" not in config
+
+
+def test_snapshots_of_others_have_no_marks():
+    assert read_marks({}, SELF) is None
+    foreign = write_marks(MARKS, SELF, {})
+    del foreign[OWNER_KEY]
+    assert read_marks(foreign, SELF) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (JOB_KEY, "../../etc"),
+        (JOB_KEY, ""),
+        (VM_KEY, "x"),
+        (DATETIME_KEY, "20260102T030405Z"),
+        (DATETIME_KEY, "20261302T03:04:05Z"),
+        (DATETIME_KEY, "../x"),
+        (SCHEDULES_KEY, "a/b"),
+        (SCHEDULES_KEY, ".."),
+        (SCHEDULES_KEY, "a," * 1000),
+        ("reconciler:disks", "not-a-uuid"),
+    ],
+)
+def test_marks_that_make_no_sense_are_said_to(key, value):
+    config = write_marks(MARKS, SELF, {}) | {key: value}
+    with pytest.raises(ValueError):
+        read_marks(config, SELF)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(MARK_KEYS)), st.text(max_size=40)))
+def test_no_marks_raise_anything_else(noise):
+    config = {**write_marks(MARKS, SELF, {}), **noise, OWNER_KEY: "reconciler", SELF_KEY: SELF}
+    try:
+        read_marks(config, SELF)
+    except ValueError:
+        return
