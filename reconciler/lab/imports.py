@@ -100,6 +100,9 @@ def _target(pool: Pool, request: Request, kind: str, task: str) -> Row:
 def _receive(pool: Pool, request: Request, vdi: Row, kind: str, chunked: bool, task: str) -> None:
     arm(pool, request.connection, POINT)
     disk = volumes.disk_of(pool, vdi)
+    if request.content_length == 0 and not chunked:
+        # A client that only probes for a redirect; attaching would be in its real request's way.
+        raise VhdError("an empty stream")
     with in_control_domain(pool, request.host, [vdi], "RW"):
         try:
             if chunked:
