@@ -33,7 +33,7 @@ Contents = Mapping[int, bytes]
 
 SIZE = 14 * MIB + 3 * SECTOR
 BLOCKS = 8
-UUIDS = [str(uuid.UUID(int=n)) for n in range(1, 6)]
+UUIDS = [str(uuid.UUID(int=n, version=4)) for n in range(1, 6)]
 NAMES = [f"2026010{n}T000000Z.vhd" for n in range(1, 6)]
 
 
