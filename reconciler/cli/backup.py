@@ -108,7 +108,7 @@ class _Run:
 
     async def hand_over(self, *, wait: bool) -> ExitCode:
         """Leave the run to the reconciler at work, and wait for its answer."""
-        name = ask(self.place.path, self.request)
+        name = ask(self.place.path, self.request, wants_answer=wait)
         say(f"handed over to the reconciler at work ({self.place.live_owner()})")
         if not wait:
             return ExitCode.OK

@@ -4,8 +4,8 @@ Two reconcilers must not work on the same pools and remotes, so a `backup` that 
 hands its request over and waits for the answer. A request is a file, so it outlives both: the
 next reconciler takes it up. Written under a temporary name and renamed, like everything here.
 
-    requests/<id>.json     {"job": …, "at": …}             by who asks, removed when answered
-    answers/<id>.json      {"parts": [{…}, …], "error": …}  by who works, removed by who asked
+    requests/<id>.json     {"job": …, "at": …, "answer": true}   removed when settled
+    answers/<id>.json      {"parts": [{…}, …], "error": …}        removed by who asked, or by age
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from reconciler.status.report import Report
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
+_KEPT = timedelta(days=1)  # an answer that nobody took
 _BYTES_MAX = 64 * 1024
 _OPEN_MAX = 1000  # requests taken up at once
 
@@ -42,6 +43,14 @@ class Answer:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A request, and whether somebody waits for its answer."""
+
+    request: RunRequest
+    wants_answer: bool
+
+
 class Inbox:
     """The working side: takes requests up, answers them when they are settled."""
 
@@ -49,7 +58,7 @@ class Inbox:
         self.requests: Latest[tuple[RunRequest, ...]] = Latest(())
         self._directory = directory
         self._clock = clock
-        self._open: dict[str, RunRequest] = {}
+        self._open: dict[str, _Letter] = {}
 
     async def run(self, read_report: Callable[[], Report | None]) -> None:
         """Follow the directory for ever."""
@@ -58,15 +67,15 @@ class Inbox:
             self._publish()
             report = read_report()
             if report is not None:
-                for name, request in list(self._open.items()):
-                    answer = self._judge(request, report)
+                for name, letter in list(self._open.items()):
+                    answer = self._judge(letter.request, report)
                     if answer is not None:
-                        await asyncio.to_thread(self._answer, name, answer)
+                        await asyncio.to_thread(self._settle, name, answer, letter.wants_answer)
                         del self._open[name]
             await asyncio.sleep(_LOOK_S)
 
     def _publish(self) -> None:
-        requests = tuple(self._open.values())
+        requests = tuple(letter.request for letter in self._open.values())
         if requests != self.requests.value:
             self.requests.put(requests)
 
@@ -75,10 +84,11 @@ class Inbox:
             if path.stem in self._open:
                 continue
             try:
-                self._open[path.stem] = _request_of(_read(path))
+                self._open[path.stem] = _letter_of(_read(path))
             except (OSError, ValueError, TypeError, KeyError) as error:
                 log.warning("request not understood", path=str(path), why=str(error))
-                self._answer(path.stem, Answer(error=f"the request was not understood: {error}"))
+                answer = Answer(error=f"the request was not understood: {error}")
+                self._settle(path.stem, answer, wants_answer=True)
 
     def _judge(self, request: RunRequest, report: Report) -> Answer | None:
         """Say how a request ended; None while it has not."""
@@ -93,16 +103,28 @@ class Inbox:
         parts = parts_of(report.desired, report.observed, report.plan, job, request.at, now)
         return Answer(tuple(parts)) if is_settled(parts) else None
 
-    def _answer(self, name: str, answer: Answer) -> None:
-        log.info("request answered", request=name, parts=len(answer.parts), error=answer.error)
-        _write(self._directory / "answers" / f"{name}.json", asdict(answer))
+    def _settle(self, name: str, answer: Answer, wants_answer: bool) -> None:
+        done = sum(part.state is PartState.DONE for part in answer.parts)
+        log.info(
+            "request settled",
+            request=name,
+            points=f"{done} of {len(answer.parts)}",
+            **({"error": answer.error} if answer.error else {}),
+        )
+        answers = self._directory / "answers"
+        if wants_answer:
+            _write(answers / f"{name}.json", asdict(answer))
         (self._directory / "requests" / f"{name}.json").unlink(missing_ok=True)
+        oldest_s = self._clock.now().timestamp() - _KEPT.total_seconds()
+        for path in answers.glob("*.json"):  # of those who did not wait to the end
+            if path.stat().st_mtime < oldest_s:
+                path.unlink(missing_ok=True)
 
 
-def ask(directory: Path, request: RunRequest) -> str:
+def ask(directory: Path, request: RunRequest, *, wants_answer: bool = True) -> str:
     """Leave a request for the reconciler at work; return its name."""
     name = secrets.token_hex(8)
-    content = {"job": request.job, "at": request.at.isoformat()}
+    content = {"job": request.job, "at": request.at.isoformat(), "answer": wants_answer}
     _write(directory / "requests" / f"{name}.json", content)
     return name
 
@@ -118,11 +140,12 @@ def take_answer(directory: Path, name: str) -> Answer | None:
     return Answer(tuple(_part_of(part) for part in content["parts"]), str(content["error"]))
 
 
-def _request_of(content: dict[str, Any]) -> RunRequest:
+def _letter_of(content: dict[str, Any]) -> _Letter:
     at = datetime.fromisoformat(content["at"])
     if at.tzinfo is None:
         raise ValueError("its time has no time zone")
-    return RunRequest(JobName(str(content["job"])), at)
+    request = RunRequest(JobName(str(content["job"])), at)
+    return _Letter(request, bool(content.get("answer", True)))
 
 
 def _part_of(content: dict[str, Any]) -> Part:

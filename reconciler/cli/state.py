@@ -51,7 +51,7 @@ class StateDirectory:
         try:
             if not _try_lock(descriptor, _PATIENCE_S):
                 raise Failure(
-                    f"is in use by another reconciler ({_holder(descriptor)})",
+                    f"in use by another reconciler ({_holder(descriptor)})",
                     subject=f"state directory {self.path}",
                     hint="stop that one, or name another directory with --state; two must never "
                     "work on the same pools and remotes",
