@@ -77,6 +77,7 @@ def extents_within(image: Image) -> None:
             assert len(image.read_extent(extent)) == extent.count
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_header(raw: bytes) -> None:
     for candidate in (raw, b"QFI\xfb\0\0\0\2" + raw, b"QFI\xfb\0\0\0\3" + bytes(8) + raw):
@@ -129,6 +130,7 @@ def test_hostile_tables_are_errors_or_lead_to_places_within_bounds(
         return
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.integers(9, 21))
 def test_inflating_gives_a_cluster_or_an_error(raw: bytes, cluster_bits: int) -> None:
     for candidate in (raw, zlib.compress(raw, wbits=-12)):
@@ -138,6 +140,7 @@ def test_inflating_gives_a_cluster_or_an_error(raw: bytes, cluster_bits: int) ->
             continue
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=512))
 def test_what_is_deflated_is_inflated(pattern: bytes) -> None:
     content = (pattern * 512)[:4096].ljust(4096, b"\0")

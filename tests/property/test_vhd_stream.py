@@ -197,6 +197,7 @@ def test_hostile_tables_are_refused_or_lead_nowhere(
     assume(length is None or length > 40 * BLOCK_RECORD)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4096), st.none() | st.integers(0, 1 << 42))
 def test_no_bytes_break_the_decoder(raw: bytes, length: int | None) -> None:
     decoder = StreamDecoder(length)

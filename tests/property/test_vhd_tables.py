@@ -58,11 +58,13 @@ headers = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(footers)
 def test_footers_survive(footer: Footer) -> None:
     assert Footer.parse(footer.pack()) == footer
 
 
+@settings(deadline=None)
 @given(headers, st.none() | names)
 def test_headers_survive(header: Header, name: str | None) -> None:
     try:
@@ -77,6 +79,7 @@ def test_headers_survive(header: Header, name: str | None) -> None:
         assert name in (".", "..")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_a_name_is_one_component_or_refused(name: str) -> None:
     try:
@@ -86,6 +89,7 @@ def test_a_name_is_one_component_or_refused(name: str) -> None:
     assert name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=512, max_size=512))
 def test_whatever_stands_in_the_name_field_is_one_component_or_refused(raw: bytes) -> None:
     try:
@@ -95,6 +99,7 @@ def test_whatever_stands_in_the_name_field_is_one_component_or_refused(raw: byte
     assert name is None or (name not in ("", ".", "..") and not set(name) & set("/\\\0"))
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_the_geometry_fits_its_fields_and_covers_the_disk(size: int) -> None:
     geometry = geometry_of(size)
@@ -103,6 +108,7 @@ def test_the_geometry_fits_its_fields_and_covers_the_disk(size: int) -> None:
     assert covered >= min(size, 65535 * 16 * 255 * SECTOR)
 
 
+@settings(deadline=None)
 @given(st.lists(u32, max_size=300))
 def test_tables_survive(entries: list[int]) -> None:
     raw = struct.pack(f">{len(entries)}I", *entries)
@@ -123,8 +129,8 @@ close_sectors = st.dictionaries(u3, st.integers(-1, 1), max_size=3).flatmap(
 )
 
 
+@settings(deadline=None, max_examples=300)
 @given(close_sectors, st.integers(0, 3), st.sampled_from([-512, -1, 0, 1, 1 << 40]))
-@settings(max_examples=300)
 def test_a_checked_table_has_no_overlap(entries: list[int], absent: int, spare: int) -> None:
     """Against the plainest reading: every pair of blocks, the tables, the trailer."""
     size = max([2560, *(sector * 512 + BLOCK_RECORD + 512 for sector in entries)]) + spare
@@ -145,6 +151,7 @@ def test_a_checked_table_has_no_overlap(entries: list[int], absent: int, spare: 
         assert sound
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=BITMAP, max_size=BITMAP) | st.sampled_from([b"\0", b"\xff"]))
 def test_runs_are_the_set_bits(raw: bytes) -> None:
     bitmap = raw if len(raw) == BITMAP else raw * BITMAP
@@ -157,6 +164,7 @@ def test_runs_are_the_set_bits(raw: bytes) -> None:
     assert all(end < start for end, (start, _) in zip(ends, runs(bitmap)[1:], strict=False))
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=BITMAP, max_size=BITMAP))
 def test_filling_makes_a_block_whole_and_leaves_its_sectors(bitmap: bytes) -> None:
     record = bytearray(bitmap + b"\xaa" * BLOCK)
@@ -177,6 +185,7 @@ def mended(raw: bytes, checksum_offset: int) -> bytes:
     return raw[:checksum_offset] + good + raw[checksum_offset + 4 :]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_no_bytes_break_the_footer(raw: bytes) -> None:
     for candidate in (raw, mended((b"conectix" + raw).ljust(512, b"\0")[:512], 64)):
@@ -187,6 +196,7 @@ def test_no_bytes_break_the_footer(raw: bytes) -> None:
         assert footer.current_size > 0 and footer.current_size % SECTOR == 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=1100), st.booleans())
 def test_no_bytes_break_the_header(raw: bytes, any_parent_name: bool) -> None:
     dressed = b"cxsparse" + b"\xff" * 8 + raw
@@ -201,6 +211,7 @@ def test_no_bytes_break_the_header(raw: bytes, any_parent_name: bool) -> None:
 
 
 @pytest.mark.parametrize("structure", ["footer", "header"])
+@settings(deadline=None)
 @given(st.integers(0, 1023), st.integers(1, 255))
 def test_a_changed_byte_is_always_seen(structure: str, offset: int, change: int) -> None:
     footer = Footer.new(BLOCK, "00112233-4455-6677-8899-aabbccddeeff", DiskType.DYNAMIC)

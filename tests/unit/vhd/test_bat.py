@@ -97,7 +97,7 @@ def test_blocks_out_of_place_are_refused(bat: Bat, size: int, what: str) -> None
 
 def test_a_million_entries_are_parsed_at_once() -> None:
     raw = Bat.empty(ENTRIES_MAX).pack()
-    started = time.perf_counter()
+    started = time.process_time()
     bat = Bat.parse(raw, ENTRIES_MAX)
-    assert time.perf_counter() - started < 0.25  # 2 ms on a quiet machine
+    assert time.process_time() - started < 0.25  # 2 ms on a quiet machine
     assert bat.count() == 0
