@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from reconciler.lab import guest
 from reconciler.lab.failures import Failure, LabError
 from reconciler.lab.lab import Lab
 from reconciler.lab.remote import RunningLab
+from reconciler.lab.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="A simulated pool with real disks, in one directory.")
 
@@ -59,6 +61,21 @@ def _on(directory: Path, here: Callable[[Lab], str], there: Callable[[RunningLab
         raise _fail(error) from None
 
 
+def _settings(knobs: list[str]) -> Settings:
+    """The knobs as `NAME=NUMBER`, over the defaults."""
+    settings = Settings()
+    known = {field.name: type(getattr(settings, field.name)) for field in fields(Settings)}
+    for knob in knobs:
+        name, _, text = knob.partition("=")
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is no knob; there are: {', '.join(known)}")
+        try:
+            setattr(settings, name, known[name](float(text)))
+        except ValueError:
+            raise typer.BadParameter(f"{knob!r}: write {name}=NUMBER") from None
+    return settings
+
+
 @app.command()
 def up(
     directory: Directory,
@@ -68,13 +85,20 @@ def up(
         bool, typer.Option("--tls", help="HTTPS with a certificate of its own.")
     ] = False,
     hosts: Annotated[int, typer.Option(help="Hosts of a new pool.", min=1, max=64)] = 1,
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=NUMBER", help="May be repeated.")
+    ] = None,
 ) -> None:
     """Serve a lab until SIGTERM or SIGINT; prints one line of JSON once it answers."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *unused: ended.set())
     try:
-        with Lab.open(str(directory), hosts=hosts) as lab, lab.serve(port, host, tls) as served:
+        settings = _settings(knobs or [])
+        with (
+            Lab.open(str(directory), settings=settings, hosts=hosts) as lab,
+            lab.serve(port, host, tls) as served,
+        ):
             typer.echo(json.dumps(served.description()))
             ended.wait()
     except LabError as error:

@@ -27,6 +27,7 @@ from reconciler.qcow2.errors import Qcow2Error
 from reconciler.qcow2.image import Compressed, Image
 
 _QCOW2 = b"QFI\xfb"
+_ZEROS = bytes(BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,15 @@ def _load_qcow2(image: OpenImage, disk: Disk) -> None:
 
 
 def _copy(image: OpenImage, source: int, disk: Disk, target: int, count: int) -> None:
-    buffer = memoryview(bytearray(BLOCK))
+    buffer = bytearray(BLOCK)
+    view = memoryview(buffer)
     while count > 0:
         # Up to the next block of the target, so that most pieces are whole blocks.
-        piece = buffer[: min(count, BLOCK - target % BLOCK)]
+        piece = view[: min(count, BLOCK - target % BLOCK)]
         got = os.preadv(image.descriptor, [piece], source)
         if got == 0:
             raise LabError(f"{image.path}: the image ends early")
-        disk.write(target, piece[:got])
+        # The disk is empty, so a block of zeros needs no space.
+        if got < BLOCK or buffer != _ZEROS:
+            disk.write(target, piece[:got])
         source, target, count = source + got, target + got, count - got

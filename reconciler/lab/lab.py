@@ -32,6 +32,7 @@ from reconciler.lab.seed import host_address, seed
 from reconciler.lab.server import Server
 from reconciler.lab.settings import Settings
 from reconciler.lab.store import Store
+from reconciler.lab.values import Value
 
 ENDPOINT = "endpoint.json"
 _ACCOUNT = "account.json"
@@ -96,6 +97,8 @@ class Lab:
         if not database.tables["pool"]:
             seed(database, "lab", hosts, "127.0.0.1")
         resync(self.pool)
+        self._dispatcher = Dispatcher(self.pool)
+        self._session = ""
         self._collector = Collector(self.pool)
         self._collector.start()
         self._served: Served | None = None
@@ -134,7 +137,7 @@ class Lab:
             with open(certificate, encoding="ascii") as file:
                 self.pool.certificate = file.read()
         self.pool.events.stopped = lambda: False
-        server = Server(self.pool, Dispatcher(self.pool), ROUTES, context)
+        server = Server(self.pool, self._dispatcher, ROUTES, context)
         try:
             server.listen(addresses, port)
         except OSError as error:
@@ -169,6 +172,17 @@ class Lab:
         path = os.path.join(self.directory, ENDPOINT)
         if os.path.exists(path):
             os.unlink(path)
+
+    def call(self, method: str, *parameters: Value) -> Value:
+        """One XenAPI call from within the process, logged in as the owner.
+
+        Raises:
+            Failure: as a client would see it.
+        """
+        if not self.pool.sessions.alive(self._session):
+            master = self.pool.master
+            self._session = self.pool.sessions.login(self.user, self.password, "owner", master)
+        return self._dispatcher.call(method, [self._session, *parameters], self.pool.master)
 
     # -- machines ---------------------------------------------------------------------------------
 
