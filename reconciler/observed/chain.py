@@ -5,7 +5,7 @@ top of the file it names as its parent in the same directory. Files are the trut
 metadata is the truth about points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -158,12 +158,11 @@ class Chains:
     `chain_of` explains one file; this counts them all, each once. The files must not change.
     """
 
-    __slots__ = ("_above", "_depths", "files")
+    __slots__ = ("_depths", "files")
 
     def __init__(self, files: Mapping[str, DiskFile]) -> None:
         self.files = files
         self._depths: dict[str, int] = {}
-        self._above: dict[str, list[str]] | None = None
 
     def depth(self, path: str) -> int:
         """Count the files from this one down to its full: 1 for a full, 0 for a broken chain."""
@@ -192,15 +191,18 @@ class Chains:
             parent = file
         return depths[path]
 
-    def above(self, path: str) -> Sequence[str]:
-        """Return the paths of the files that name this one as their parent, in order of name."""
-        if self._above is None:
-            self._above = {}
-            for upper in sorted(self.files):
-                parent_path = self.files[upper].parent_path
-                if parent_path is not None:
-                    self._above.setdefault(parent_path, []).append(upper)
-        return self._above.get(path, ())
+    def above(self, paths: Set[str]) -> dict[str, list[str]]:
+        """Return, for each of the paths, the files that name it as their parent, in order."""
+        names = {path[path.rfind("/") + 1 :] for path in paths}
+        found: dict[str, list[str]] = {path: [] for path in paths}
+        for upper in self.files.values():
+            if upper.parent in names:
+                lower = upper.parent_path
+                if lower in found:
+                    found[lower].append(upper.path)
+        for uppers in found.values():
+            uppers.sort()
+        return found
 
     def carries(self, file: DiskFile) -> bool:
         """Say whether any file names this one as its parent."""
@@ -212,4 +214,8 @@ class Chains:
 
     def is_whole(self, point: RestorePoint) -> bool:
         """Say whether every disk of a point can be followed to a full."""
-        return all(self.depth(disk.path) > 0 for disk in point.disks)
+        for disk in point.disks:  # no generator: planning asks this for every point there is
+            depth = self._depths.get(disk.path)
+            if depth == 0 or (depth is None and self.depth(disk.path) == 0):
+                return False
+        return True

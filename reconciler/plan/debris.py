@@ -21,9 +21,10 @@ from reconciler.observed.chain import FileState, History
 from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, PoolView, Vm
 from reconciler.plan.actions import CleanFiles, CleanSnapshot
 from reconciler.plan.draft import Draft
-from reconciler.plan.files import Files, directory_of, files_of
+from reconciler.plan.files import files_of
 from reconciler.plan.merge import name_of, since
 from reconciler.plan.reasons import Reason
+from reconciler.plan.shelf import Files
 from reconciler.plan.world import MarkedSnapshot, Scope, World, vm_on_remote
 
 # ── on remotes ────────────────────────────────────────────────────────────────────────────────────
@@ -120,17 +121,14 @@ def _is_plainly_needed(scope: Scope) -> bool:
 
 
 def _tips(world: World, scope: Scope) -> set[str]:
+    """Return the uuids of the newest files, on any remote, of the disks that snapshots are of."""
+    disks = {disk.disk for snapshot in scope.snapshots for disk in snapshot.snapshot.disks}
     tips: set[str] = set()
     for target in scope.targets:
         assert target.history is not None
         files = files_of(world, target.remote, target.history)
-        directories = {
-            directory_of(path)
-            for path in target.history.files
-            if path.startswith(f"vdis/{scope.job.id}/")
-        }
-        for directory in directories:
-            tip = files.tip(directory)
+        for disk in disks:
+            tip = files.tip(f"vdis/{scope.job.id}/{disk}")
             if tip is not None:
                 tips.add(tip.uuid)
     return tips

@@ -13,67 +13,68 @@ could hold that snapshot was not seen, if an action of ours is adding to the VM'
 its directory holds a broken file, which may stand on any other, or a begun merge.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Set
 
 from reconciler.desired.state import Job
 from reconciler.ids import JobId, RemoteName, VmUuid
 from reconciler.observed.chain import Chains, DiskFile, FileState, History
+from reconciler.plan.shelf import Files
 from reconciler.plan.world import Obstacle, World
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of one VM on one remote, sorted. All by path; `carrying` and `garbage` sorted."""
-
-    chains: Chains
-    carrying: tuple[str, ...] = ()
-    garbage: tuple[str, ...] = ()
-    quarantined: frozenset[str] = frozenset()
-    merging: frozenset[str] = frozenset()
-
-    def tip(self, directory: str) -> DiskFile | None:
-        """Return the newest file of a disk's directory that is not garbage, None if there is none.
-
-        Only this one may be stood on: each file has at most one above it.
-        """
-        prefix = directory + "/"
-        paths = [path for path in self.chains.files if path.startswith(prefix)]
-        kept = set(paths).difference(self.garbage)
-        return self.chains.files[max(kept)] if kept else None
 
 
 def files_of(world: World, remote: RemoteName, history: History) -> Files:
     """Sort the files of one VM on one remote; the usual answer, nothing to do, comes quickly."""
+    key = remote, history.vm
+    files = world.files.get(key)
+    if files is None:
+        files = world.files[key] = _sort(world, remote, history)
+    return files
+
+
+def _sort(world: World, remote: RemoteName, history: History) -> Files:
     chains = world.chains(remote, history)
     referenced = {disk.path for point in history.points for disk in point.disks}
     merging = frozenset(
         directory_of(path) for merge in history.merges for path in (merge.target, merge.source)
     )
-    if history.files.keys() <= referenced:
+    loose = history.files.keys() - referenced
+    if not loose:
         return Files(chains, merging=merging)
+    above = chains.above(loose)
     quarantined = frozenset(
         file.directory for file in history.files.values() if file.state is FileState.BROKEN
     )
-    needed = _standing_on(chains, referenced)
-    unneeded = [path for path in sorted(history.files) if path not in needed]
     left_alone = merging | quarantined
-    pending = _standing_on(
-        chains, (path for path in unneeded if _is_pending(world, remote, history, path, left_alone))
+    carrying = _down(chains, loose, (path for path in loose if not loose.issuperset(above[path])))
+    unneeded = loose - carrying
+    pending = _down(
+        chains,
+        unneeded,
+        (path for path in unneeded if _is_pending(world, remote, history, path, left_alone)),
     )
     return Files(
         chains=chains,
-        carrying=tuple(
-            path
-            for path in sorted(needed)
-            if path not in referenced
-            and directory_of(path) not in left_alone
+        carrying={
+            path: tuple(above[path])
+            for path in sorted(carrying)
+            if directory_of(path) not in left_alone
             and job_here(world, remote, job_of(path)) is not None
-        ),
-        garbage=tuple(path for path in unneeded if path not in pending),
+        },
+        garbage=tuple(sorted(unneeded - pending)),
         quarantined=quarantined,
         merging=merging,
     )
+
+
+def _down(chains: Chains, among: Set[str], paths: Iterable[str]) -> set[str]:
+    """Return the files at `paths` and all that they stand on, down to the first not in `among`."""
+    reached: set[str] = set()
+    for path in paths:
+        below: str | None = path
+        while below is not None and below in among and below not in reached:
+            reached.add(below)
+            below = chains.files[below].parent_path
+    return reached
 
 
 def directory_of(path: str) -> str:
@@ -96,20 +97,6 @@ def job_here(world: World, remote: RemoteName, job: JobId) -> Job | None:
     if found is None or found.suspend or job in world.desired.protected_jobs:
         return None
     return found if remote in found.remotes else None
-
-
-def _standing_on(chains: Chains, paths: Iterable[str]) -> set[str]:
-    """Return the files among `paths`, and all that they stand on."""
-    reached: set[str] = set()
-    for path in paths:
-        below: str | None = path
-        while below is not None and below not in reached:
-            file = chains.files.get(below)
-            if file is None:
-                break
-            reached.add(below)
-            below = file.parent_path
-    return reached
 
 
 def _is_pending(

@@ -18,9 +18,10 @@ from reconciler.observed.pool import DiskSnapshot
 from reconciler.plan.actions import Action, DiskExport, Export, ExportKind, id_of
 from reconciler.plan.debris import clean_garbage
 from reconciler.plan.draft import Draft
-from reconciler.plan.files import Files, directory_of, files_of
+from reconciler.plan.files import directory_of, files_of
 from reconciler.plan.merge import merge_to_finish
 from reconciler.plan.reasons import Reason
+from reconciler.plan.shelf import Files
 from reconciler.plan.world import (
     MarkedSnapshot,
     Obstacle,
@@ -174,7 +175,7 @@ def _unfit(
 ) -> Reason | None:
     """Say why no delta can stand on the tip; None if one can."""
     length = files.chains.depth(tip.path)
-    if length == 0 or tip.file_name >= name or files.chains.above(tip.path):
+    if length == 0 or tip.file_name >= name or files.chains.carries(tip):
         return Reason.CHAIN_BROKEN
     if scope.job.full_every and length >= scope.job.full_every:
         return Reason.KEY_INTERVAL_REACHED

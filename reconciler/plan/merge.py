@@ -12,8 +12,9 @@ from reconciler.ids import RemoteName
 from reconciler.observed.chain import History, MergeInProgress
 from reconciler.plan.actions import Merge
 from reconciler.plan.draft import Draft
-from reconciler.plan.files import Files, directory_of, job_of
+from reconciler.plan.files import directory_of, job_of
 from reconciler.plan.reasons import Reason
+from reconciler.plan.shelf import Files
 from reconciler.plan.world import World, vm_on_remote
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,11 +42,10 @@ def merge_to_finish(
 def rule(world: World, remote: RemoteName, history: History, files: Files, draft: Draft) -> None:
     """Plan the next merge of each chain that has files without points."""
     busy: set[str] = set()
-    for target in files.carrying:  # sorted: the oldest of each chain comes first
+    for target, above in files.carrying.items():  # in order: the oldest of each chain comes first
         directory = directory_of(target)
         if directory in busy:
             continue
-        above = files.chains.above(target)
         if len(above) != 1:
             continue  # a fork: garbage on one side is removed first
         busy.add(directory)

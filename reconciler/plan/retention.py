@@ -48,13 +48,13 @@ def rule(world: World, scope: Scope, target: Target, ledger: Ledger, draft: Draf
         return
     ledger.points_total += len(target.points)
     chains = world.chains(target.remote, target.history)
-    doomed = _doomed(scope.job, target.points, chains, world.now)
+    doomed, good = _doomed(scope.job, target.points, chains, world.now)
     _wake_when_points_age(scope.job, target.points, draft)
     if not doomed:
         ledger.kept.append(target.points)
         return
     may = _may_prune(target, target.history)
-    doomed = _without_spared(scope, target, doomed, chains, draft if may else None)
+    doomed = _without_spared(scope, target, doomed, good, draft if may else None)
     gone = {point.stamp for point in doomed}
     ledger.kept.append([point for point in target.points if point.stamp not in gone])
     if may:
@@ -77,14 +77,17 @@ def _may_prune(target: Target, history: History) -> bool:
 
 def _doomed(
     job: Job, points: Sequence[RestorePoint], chains: Chains, now: datetime
-) -> Sequence[RestorePoint]:
-    """Return the points that no rule keeps, oldest first."""
-    if len(_kept(job, points, now)) == len(points):
+) -> tuple[Sequence[RestorePoint], Sequence[RestorePoint]]:
+    """Return the points that no rule keeps, and the good ones they are of, oldest first."""
+    kept = _kept(job, points, now)
+    if len(kept) == len(points):
         # Broken points would not count, which makes others stay longer: still nothing goes.
-        return ()
-    good = [point for point in points if chains.is_whole(point)]
-    kept = _kept(job, good, now)
-    return [point for index, point in enumerate(good) if index not in kept]
+        return (), ()
+    good = [point for point in reversed(points) if chains.is_whole(point)]  # whole chains at once
+    good.reverse()
+    if len(good) < len(points):
+        kept = _kept(job, good, now)
+    return [point for index, point in enumerate(good) if index not in kept], good
 
 
 def _kept(job: Job, points: Sequence[RestorePoint], now: datetime) -> set[int]:
@@ -107,13 +110,12 @@ def _without_spared(
     scope: Scope,
     target: Target,
     doomed: Sequence[RestorePoint],
-    chains: Chains,
+    good: Sequence[RestorePoint],
     draft: Draft | None,
 ) -> Sequence[RestorePoint]:
     """Take out of the doomed what is safer kept. draft: where to say so, if it is time to."""
     subject = vm_on_remote(scope.vm.name, target.remote)
-    good = [point.stamp for point in target.points if chains.is_whole(point)]
-    last_good = set(good[-max(scope.job.guard.good_min, 1) :])
+    last_good = {point.stamp for point in good[-max(scope.job.guard.good_min, 1) :]}
     going = [point for point in doomed if point.stamp not in last_good]
     if draft is None:
         return going

@@ -33,6 +33,7 @@ from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.claims import pool_place, remote_place
 from reconciler.plan.reasons import Reason, reason_of
+from reconciler.plan.shelf import Files
 
 CLOCK_TOLERANCE = timedelta(hours=1)
 """How far clocks may differ before a point counts as one from the future."""
@@ -178,6 +179,7 @@ class World:
         self.observed = observed
         self.now = now
         self.jobs_by_id: Mapping[JobId, Job] = {job.id: job for job in desired.jobs.values()}
+        self.files: dict[tuple[RemoteName, VmUuid], Files] = {}  # filled in by files.py
         self._chains: dict[tuple[RemoteName, VmUuid], Chains] = {}
         self._held_places: dict[Place, Mode] = {
             place: mode
