@@ -24,7 +24,8 @@ def parse_size(text: str) -> int:
     if match is None or match[3] not in _SIZE_UNITS:
         raise ValueError(f"{text[:40]!r} is not a size; write for example 512, 64MiB or 1.5GiB")
     unit, fraction = _SIZE_UNITS[match[3]], match[2] or "0"
-    return int(match[1]) * unit + int(fraction) * unit // 10 ** len(fraction)
+    parts = int(fraction) * unit // int(10 ** len(fraction))
+    return int(match[1]) * unit + parts
 
 
 def parse_span(text: str) -> timedelta:

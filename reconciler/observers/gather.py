@@ -84,11 +84,11 @@ class Gather:
 
     def _make(self, settings: Pool | Remote) -> Observer:
         match settings:
-            case Pool(name=name):
-                return self._make_pool_observer(settings, lambda view: self._see_pool(name, view))
-            case Remote(name=name):
+            case Pool(name=pool):
+                return self._make_pool_observer(settings, lambda view: self._see_pool(pool, view))
+            case Remote(name=remote):
                 return self._make_remote_observer(
-                    settings, lambda view: self._see_remote(name, view)
+                    settings, lambda view: self._see_remote(remote, view)
                 )
 
     def _poke(self, progress: Progress) -> None:
