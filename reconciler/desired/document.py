@@ -51,9 +51,13 @@ class MappingNode:
 
     entries: tuple[Entry, ...]
     mark: Mark = Mark()
+    _by_key: dict[str, Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_key", {entry.key: entry for entry in self.entries})
 
     def entry(self, key: str) -> Entry | None:
-        return next((entry for entry in self.entries if entry.key == key), None)
+        return self._by_key.get(key)
 
 
 Node: TypeAlias = ScalarNode | SequenceNode | MappingNode

@@ -28,7 +28,7 @@ from reconciler.desired.envelope import (
 )
 from reconciler.desired.job import JobSpec
 from reconciler.desired.pool import PoolSpec
-from reconciler.desired.problems import Problem
+from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.wording import null_problems, problems_of, quoted
 from reconciler.ids import UUID
@@ -112,9 +112,9 @@ class _Reader:
         self._subject = str(self._identity or "")
         self._problems = [replace(one, object=self._subject) for one in self._problems]
         self._check_type(kind)
-        for entry in self._document.root.entries:
-            if entry.key not in _TOP:
-                self._unknown_field(entry.key)
+        strange = [entry.key for entry in self._document.root.entries if entry.key not in _TOP]
+        for key in strange[: PROBLEMS_MAX + 1]:
+            self._unknown_field(key)
         metadata = self._fields(Metadata, "metadata")
         spec = self._fields(KINDS[kind], "spec") if kind in KINDS else None
         run_at, approval = self._annotations(metadata) if metadata else (None, None)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PROBLEMS_MAX = 500
+"""Of one file: each costs a search for what may be meant, and nobody reads more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

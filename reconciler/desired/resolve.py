@@ -24,13 +24,11 @@ from reconciler.desired.job_checks import (
 )
 from reconciler.desired.manifest import JOB, POOL, REMOTE, Manifest, read_manifest
 from reconciler.desired.pool import PoolSpec
-from reconciler.desired.problems import Problem
+from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.state import Approval, Desired, Job, Pool, Remote, RunRequest
 from reconciler.desired.wording import quoted
 from reconciler.ids import JobId
-
-PROBLEMS_MAX = 500  # of one file; more are counted only
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +321,7 @@ def _place(declared: Manifest | BrokenDocument) -> str:
 
 
 def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sort by place; of a file with very many, count those that nobody would read."""
+    """Sort by place; of a file with very many, leave out those that nobody would read."""
     by_path: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_path[problem.path].append(problem)
@@ -331,7 +329,6 @@ def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     for path, found in sorted(by_path.items()):
         found.sort(key=lambda one: (one.line, one.column, one.message))
         capped += found[:PROBLEMS_MAX]
-        rest = len(found) - PROBLEMS_MAX
-        if rest > 0:
-            capped.append(Problem(path, 0, 0, f"and {rest} more mistakes in this file"))
+        if len(found) > PROBLEMS_MAX:
+            capped.append(Problem(path, 0, 0, "and more mistakes in this file"))
     return tuple(capped)

@@ -17,6 +17,7 @@ _KEY = re.compile(r"""["']?([\w./-]+)["']?\s*:(?=\s|$)\s*""")
 _KEY_LINE = re.compile(r"""^\s*(?:-\s+|\?\s+)*["']?([\w./-]+)["']?\s*:(?:\s|$)""")
 _USERINFO = re.compile(r"://[^/@\s]*@")
 _LINES_BACK_MAX = 400
+_LINE_MAX = 400  # characters; a longer line is not for reading, and costs in every problem
 
 HIDDEN = "***"
 
@@ -63,7 +64,9 @@ class SourceText:
 
     def excerpt(self, line: int, column: int = 1) -> str:
         """Return a line to put a caret under at `column`; "" if it cannot be shown."""
-        if not 1 <= line <= len(self._lines) or self._continues_secret(line):
+        if not 1 <= line <= len(self._lines) or len(self._lines[line - 1]) > _LINE_MAX:
+            return ""
+        if self._continues_secret(line):
             return ""
         text = self._lines[line - 1]
         cut = min(self._hidden_from.get(line, len(text) + 1) - 1, _secret_start(text))
@@ -83,7 +86,7 @@ class SourceText:
         for above in self._lines[max(0, line - 1 - _LINES_BACK_MAX) : line - 1][::-1]:
             if not above.strip() or above.lstrip().startswith("#"):
                 continue
-            match = _KEY_LINE.match(above)
+            match = _KEY_LINE.match(above[:_LINE_MAX])
             if match is None:
                 continue
             if _indent(above) < indent or inside:

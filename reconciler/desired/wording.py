@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from reconciler.desired.document import Document, MappingNode, Path, ScalarNode, SequenceNode
 from reconciler.desired.envelope import Fields
-from reconciler.desired.problems import Problem
+from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.source_text import names_secret, refers_to_secret, without_userinfo
 
 _SHOWN_MAX = 40  # characters of a value that a message repeats
@@ -36,7 +36,7 @@ def problems_of(
 ) -> Iterator[Problem]:
     """Say each mistake that pydantic found in the mapping at `within`, which `model` describes."""
     meant: set[Path] = set()  # missing fields that stand there under another name
-    details = error.errors(include_url=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)[: PROBLEMS_MAX + 1]
     for detail in details:
         if detail["type"] == "extra_forbidden":
             path = within + detail["loc"]

@@ -7,7 +7,8 @@ import pytest
 
 from reconciler.desired.document import Identity
 from reconciler.desired.identities import job_id
-from reconciler.desired.resolve import PROBLEMS_MAX, Resolution
+from reconciler.desired.problems import PROBLEMS_MAX
+from reconciler.desired.resolve import Resolution
 from reconciler.desired.state import Approval, Desired, PruneGuard, RunRequest
 from reconciler.ids import JobName, PoolName, RemoteName
 
