@@ -247,9 +247,9 @@ class _Merging:
             raise MergeRefused(
                 self.source_key, f"{source.header.parent_name}, which it needs, is gone"
             )
+        # As above: the rename first, for good, and then what speaks of it.
+        await self.remote.delete(temporary_key_of(self.source_key))
         if self.journal is not None:
-            # As above: the rename first, for good, and then what speaks of it.
-            await self.remote.delete(temporary_key_of(self.source_key))
             await self.remote.delete(self.journal_key)
         return Merged(source.file_bytes, Protocol.FINISHED)
 
