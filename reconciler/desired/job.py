@@ -18,8 +18,9 @@ from reconciler.ids import JobId, JobName, PoolName, RemoteName
 
 
 def _cron(text: str) -> str:
-    check_cron(text)
-    return " ".join(text.split())
+    cron = " ".join(text.split())
+    check_cron(cron)
+    return cron
 
 
 def _zone(text: str) -> str:

@@ -113,7 +113,7 @@ def check_cron(cron: str) -> None:
     if not cron or len(cron) > _CHARACTERS_MAX or len(fields) != len(_FIELDS):
         count = len(fields) if cron else 0
         if count == len(_FIELDS) + 1:
-            raise ValueError("must have five fields, not six; seconds are not supported")
+            raise ValueError("must have five fields; seconds are not supported")
         raise ValueError(f"must have five fields; {_EXAMPLE}")
     for position, (field, (name, allowed)) in enumerate(zip(fields, _FIELDS, strict=True)):
         alone = ["*"] * len(_FIELDS)

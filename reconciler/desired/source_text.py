@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 _WORDS = ("pass", "pwd", "secret", "token", "credential", "apikey", "privatekey")
+REFERENCE_FIELDS = ("env", "file", "name", "key")  # of a reference; none of them is a secret
 _REFERENCES = ("from", "ref", "env", "file", "name")
 _KEY = re.compile(r"""["']?([\w./-]+)["']?\s*:(?=\s|$)\s*""")
 _KEY_LINE = re.compile(r"""^\s*(?:-\s+|\?\s+)*["']?([\w./-]+)["']?\s*:(?:\s|$)""")
@@ -82,7 +83,9 @@ class SourceText:
         """Look upwards for the field that this line belongs to, by indentation and shape."""
         text = self._lines[line - 1]
         indent = _indent(text)
-        inside = _KEY_LINE.match(text) is None  # a line of a longer text, or of a list
+        own = _KEY_LINE.match(text)
+        inside = own is None  # a line of a longer text, or of a list
+        suspect = own is None or own[1] not in REFERENCE_FIELDS
         for above in self._lines[max(0, line - 1 - _LINES_BACK_MAX) : line - 1][::-1]:
             if not above.strip() or above.lstrip().startswith("#"):
                 continue
@@ -90,8 +93,9 @@ class SourceText:
             if match is None:
                 continue
             if _indent(above) < indent or inside:
-                if names_secret(match[1]) or (inside and refers_to_secret(match[1])):
+                if names_secret(match[1]) or (suspect and refers_to_secret(match[1])):
                     return True
+                suspect = False
                 indent = min(indent, _indent(above))
                 inside = False
             if not indent:

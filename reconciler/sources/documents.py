@@ -23,7 +23,12 @@ from reconciler.desired.document import (
 )
 from reconciler.desired.manifest import KINDS
 from reconciler.desired.problems import Problem
-from reconciler.desired.source_text import SourceText, names_secret, refers_to_secret
+from reconciler.desired.source_text import (
+    REFERENCE_FIELDS,
+    SourceText,
+    names_secret,
+    refers_to_secret,
+)
 from reconciler.ids import UUID
 from reconciler.sources.yaml_tree import Refused, Tree, compose
 from reconciler.sources.yaml_words import in_words
@@ -156,7 +161,7 @@ class _Parser:
         )
         return Document(self._path, tree.root, problems, self._source)
 
-    def _hide_secrets(self, tree: Tree, node: Node, *, secret: bool) -> None:
+    def _hide_secrets(self, tree: Tree, node: Node, *, secret: bool, within: str = "") -> None:
         """Tell the source text which of its lines must not be shown, anchors followed."""
         match node:
             case ScalarNode(value, mark):
@@ -168,9 +173,11 @@ class _Parser:
                     self._hide_secrets(tree, item, secret=secret)
             case MappingNode(entries):
                 for entry in entries:
-                    reference = refers_to_secret(entry.key) and isinstance(entry.value, ScalarNode)
-                    inner = secret or names_secret(entry.key) or reference
-                    self._hide_secrets(tree, entry.value, secret=inner)
+                    inner = secret or names_secret(entry.key)
+                    # A value where a reference should be, or a field that no reference has.
+                    inner |= refers_to_secret(entry.key) and isinstance(entry.value, ScalarNode)
+                    inner |= refers_to_secret(within) and entry.key not in REFERENCE_FIELDS
+                    self._hide_secrets(tree, entry.value, secret=inner, within=entry.key)
 
     def _broken(self, part: _Part, refused: Refused) -> BrokenDocument:
         message, hint = refused.message, refused.hint

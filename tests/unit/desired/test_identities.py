@@ -11,7 +11,10 @@ def test_ids_are_frozen() -> None:
     nightly = job_id(Identity("BackupJob", "default", "nightly"), None)
     assert nightly == "fbd8e272-fa34-5969-b15e-01aee41da63a"
     assert schedule_id(nightly, "night", None) == "10a96972-289e-5f28-9482-73d7aaa207c8"
-    assert job_id(Identity("BackupJob", "backups", "nightly"), None) == "a1734d05-3a14-53e1-826e-98ca1daf723b"
+    assert (
+        job_id(Identity("BackupJob", "backups", "nightly"), None)
+        == "a1734d05-3a14-53e1-826e-98ca1daf723b"
+    )
 
 
 def test_a_pinned_id_is_the_id() -> None:

@@ -15,8 +15,23 @@ CANARY = "hunter2"
 
 @pytest.mark.parametrize(
     "key",
-    ["password", "Password", "passwd", "pasword", "passphrase", "pwd", "secret", "clientSecret"]
-    + ["token", "api_key", "apiKey", "private-key", "credentials", "spec.password", "user_pass"],
+    [
+        "password",
+        "Password",
+        "passwd",
+        "pasword",
+        "passphrase",
+        "pwd",
+        "secret",
+        "clientSecret",
+        "token",
+        "api_key",
+        "apiKey",
+        "private-key",
+        "credentials",
+        "spec.password",
+        "user_pass",
+    ],
 )
 def test_names_of_secrets(key: str) -> None:
     assert names_secret(key)
@@ -28,7 +43,9 @@ def test_names_of_references(key: str) -> None:
     assert not names_secret(key)
 
 
-@pytest.mark.parametrize("key", ["name", "urls", "path", "cron", "mode", "schedules", "powerStates"])
+@pytest.mark.parametrize(
+    "key", ["name", "urls", "path", "cron", "mode", "schedules", "powerStates"]
+)
 def test_names_of_other_things(key: str) -> None:
     assert not names_secret(key)
     assert not refers_to_secret(key)
@@ -51,6 +68,7 @@ def test_names_of_other_things(key: str) -> None:
         (f'a:\n  password: "first\n    {CANARY}"', 3),
         (f'a:\n  password: "first\n  {CANARY}"', 3),
         (f"passwordFrom:\n  {CANARY}", 2),
+        (f"passwordFrom:\n  value: {CANARY}", 2),
         (f"password:\n  - {CANARY}", 2),
         (f"password:\n- {CANARY}", 2),
         (f"urls: [https://root:{CANARY}@host]", 1),

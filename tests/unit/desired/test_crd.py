@@ -1,0 +1,61 @@
+"""The rules of structural schemas that an API server would reject a definition for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler.desired.crd import render_crds
+from reconciler.desired.manifest import KINDS
+
+CRDS = {name: YAML(typ="safe", pure=True).load(text) for name, text in render_crds().items()}
+
+
+def schemas(node: Any) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in (*node.get("properties", {}).values(), *filter(None, [node.get("items")])):
+        yield from schemas(inner)
+
+
+def test_every_kind_has_one() -> None:
+    assert {crd["spec"]["names"]["kind"] for crd in CRDS.values()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", CRDS)
+class TestDefinition:
+    def test_names_agree(self, name: str) -> None:
+        spec = CRDS[name]["spec"]
+        assert CRDS[name]["metadata"]["name"] == f"{spec['names']['plural']}.{spec['group']}"
+        assert name == f"{spec['group']}_{spec['names']['plural']}.yaml"
+        assert spec["names"]["categories"] == ["backup"]
+        assert spec["names"]["shortNames"]
+
+    def test_the_schema_is_structural(self, name: str) -> None:
+        (version,) = CRDS[name]["spec"]["versions"]
+        for schema in schemas(version["schema"]["openAPIV3Schema"]):
+            assert "type" in schema
+            assert not {"$ref", "$defs", "anyOf", "oneOf", "const", "title"} & set(schema)
+            assert not ("properties" in schema and "additionalProperties" in schema)
+            assert set(schema.get("required", ())) <= set(schema.get("properties", ()))
+            assert schema["type"] != "array" or "items" in schema
+            if "default" in schema and schema["type"] == "object":
+                assert set(schema["default"]) <= set(schema["properties"])
+
+    def test_status_is_a_subresource_and_columns_lead_somewhere(self, name: str) -> None:
+        (version,) = CRDS[name]["spec"]["versions"]
+        assert version["subresources"] == {"status": {}}
+        columns = {column["name"]: column for column in version["additionalPrinterColumns"]}
+        assert {"Ready", "Status", "Age"} <= set(columns)
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        for column in columns.values():
+            head, _, rest = column["jsonPath"].removeprefix(".").partition(".")
+            assert head in ("status", "metadata") or rest in properties[head]["properties"]
+
+
+def test_what_a_manifest_may_say_the_definition_knows() -> None:
+    for crd in CRDS.values():
+        kind = crd["spec"]["names"]["kind"]
+        schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        fields = {field.alias for field in KINDS[kind].model_fields.values()}
+        assert set(schema["properties"]) == fields

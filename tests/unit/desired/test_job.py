@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from reconciler.desired.document import Document, Identity
+from reconciler.desired.job import JobSpec
+from reconciler.desired.manifest import read_manifest
+from reconciler.desired.retention import Retention
+from reconciler.desired.schedule import Schedule
+from reconciler.desired.selector import Selector
+from reconciler.desired.state import Job, PruneGuard
+
+Parse = Callable[[str], Document]
+
+NIGHTLY = Identity("BackupJob", "default", "nightly")
+UUID = "5b0f5f6e-8a54-4f0e-9d58-2a3c6f4f7e11"
+FIELDS = {
+    "poolRefs": "[{name: lab}]",
+    "selector": "{all: true}",
+    "targets": "[{remoteRef: {name: cellar}}]",
+    "schedules": '[{name: night, cron: "0 2 * * *"}]',
+}
+
+
+def text_of(**changes: str) -> str:
+    fields = {**FIELDS, **changes}
+    spec = "\n".join(f"  {name}: {value}" for name, value in fields.items() if value)
+    return (
+        "apiVersion: backup.reconciler.io/v1alpha1\nkind: BackupJob\n"
+        f"metadata: {{name: nightly}}\nspec:\n{spec}\n"
+    )
+
+
+def job_of(document: Document) -> Job:
+    manifest = read_manifest(document)
+    assert manifest.problems == ()
+    assert isinstance(manifest.spec, JobSpec)
+    return manifest.spec.job(NIGHTLY)
+
+
+def said(document: Document) -> list[str]:
+    return [f"{one.message} | {one.hint}" for one in read_manifest(document).problems]
+
+
+def test_the_smallest_and_its_defaults(document: Parse) -> None:
+    job = job_of(document(text_of()))
+    assert job.selector == Selector(all=True)
+    assert (job.full_every, job.run_on_create, job.suspend) == (0, False, False)
+    assert job.guard == PruneGuard(percent_max=30, points_max=50, good_min=1)
+    (night,) = job.schedules
+    assert night.schedule == Schedule("0 2 * * *", "UTC")
+    assert night.retention.keeps_everything
+    assert (night.suspend, night.deadline) == (False, timedelta(hours=1))
+
+
+def test_all_of_it(document: Parse) -> None:
+    job = job_of(
+        document(
+            text_of(
+                selector=(
+                    f"{{uuids: [{UUID}], names: [web-*], matchTags: [prod], powerStates: [Running],"
+                    f" excludeUuids: [{UUID}], excludeNames: ['*-1'], excludeTags: [test]}}"
+                ),
+                mode="Incremental",
+                schedules=(
+                    '[{name: night, cron: "0  2 * * *", timeZone: Europe/Paris, suspend: true,'
+                    f" startingDeadline: 1h30m, scheduleId: {UUID}, retention: {{last: 1,"
+                    " hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: 6, within: 7d}}]"
+                ),
+                settings="{keyBackupEvery: 20}",
+                runOnCreate="true",
+                suspend="true",
+                pruneGuard="{maxPercent: 10, maxPoints: 5, minGoodPoints: 2}",
+                deletionPolicy="Retain",
+                jobId=UUID,
+            )
+        )
+    )
+    assert job.id == UUID
+    assert job.selector == Selector(
+        uuids=frozenset({UUID}),
+        names=("web-*",),
+        tags=frozenset({"prod"}),
+        power_states=frozenset({"Running"}),
+        exclude_uuids=frozenset({UUID}),
+        exclude_names=("*-1",),
+        exclude_tags=frozenset({"test"}),
+    )
+    (night,) = job.schedules
+    assert night.id == UUID
+    assert night.schedule == Schedule("0 2 * * *", "Europe/Paris")
+    assert night.retention == Retention(1, 2, 3, 4, 5, 6, timedelta(days=7), "Europe/Paris")
+    assert (night.suspend, night.deadline) == (True, timedelta(minutes=90))
+    assert (job.full_every, job.run_on_create, job.suspend) == (20, True, True)
+    assert job.guard == PruneGuard(10, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"mode": "Full"}, '"Full" is not supported yet | this version knows Incremental'),
+        ({"mode": "incremental"}, 'did you mean "Incremental"?'),
+        ({"deletionPolicy": "Delete"}, 'must be "Retain", not "Delete"'),
+        ({"selector": "{}"}, "chooses no VM | give names, matchTags or uuids, or write all: true"),
+        ({"selector": "{excludeTags: [x]}"}, "chooses no VM"),
+        ({"selector": "{all: false}"}, "chooses no VM"),
+        ({"selector": "{all: true, matchTags: [x]}"}, "keep one or the other"),
+        ({"selector": "{tags: [x]}"}, 'it is called "matchTags" here'),
+        ({"selector": "{matchTags: []}"}, "chooses no VM"),
+        ({"selector": "{matchTags: prod}"}, "must be a list"),
+        ({"selector": '{names: [""]}'}, "spec.selector.names[0] is empty"),
+        ({"selector": "{powerStates: [running]}"}, 'did you mean "Running"?'),
+        ({"selector": "{uuids: [x]}"}, "must be a uuid in lower case"),
+        ({"selector": f"{{uuids: [{UUID.upper()}]}}"}, "must be a uuid in lower case"),
+        ({"schedules": "[]"}, "spec.schedules is empty"),
+        ({"schedules": ""}, "spec.schedules is missing"),
+        ({"targets": "[{}]"}, "spec.targets[0].remoteRef is missing"),
+        ({"targets": "[{remoteRef: cellar}]"}, "spec.targets[0].remoteRef must be a mapping"),
+        ({"targets": "[{remoteRef: {name: x, namespace: y}}]"}, "within the namespace"),
+        ({"targets": "[{remoteRef: {name: x}, retention: {last: 1}}]"}, "belongs to a schedule"),
+        ({"schedules": '[{name: N, cron: "@daily"}]'}, "spec.schedules[0].name must be a name"),
+        ({"schedules": '[{name: n, cron: "@dayly"}]'}, '"@dayly" is not known'),
+        ({"schedules": "[{name: n, cron: 5}]"}, "spec.schedules[0].cron must be text, not 5"),
+        ({"schedules": '[{name: n, cron: "@daily", timezone: UTC}]'}, '"timeZone" here'),
+        (
+            {"schedules": '[{name: n, cron: "@daily", startingDeadline: 30}]'},
+            "with its unit, not 30",
+        ),
+        ({"schedules": '[{name: n, cron: "@daily", startingDeadline: 1y}]'}, "is not a duration"),
+        ({"schedules": '[{name: n, cron: "@daily", startingDeadline: 0s}]'}, "longer than nothing"),
+        ({"schedules": '[{name: n, cron: "@daily", scheduleId: x}]'}, "must be a uuid"),
+        ({"retention": "{}"}, "leave retention out to keep everything"),
+        ({"retention": "{keepLast: 7}"}, 'it is called "last" here'),
+        ({"retention": "{dayly: 7}"}, 'did you mean "daily"?'),
+        ({"retention": "{last: 0}"}, "must be at least 1, not 0 | leave the field out"),
+        ({"retention": "{last: -1}"}, "must be at least 1, not -1"),
+        ({"retention": "{last: 1e3}"}, "must be a whole number"),
+        ({"retention": '{last: "7"}'}, 'must be a whole number, not "7"'),
+        ({"retention": "{last: 7, daily: }"}, "spec.retention.daily has no value"),
+        ({"retention": "{last: true}"}, "must be a whole number, not true"),
+        ({"retention": "{last: 99999999999999999999}"}, "must be a whole number"),
+        ({"retention": "{within: 0d}"}, "longer than nothing"),
+        ({"suspend": "yes"}, 'must be true or false, not "yes"'),
+        ({"suspend": "1"}, "must be true or false, not 1"),
+        ({"pruneGuard": "{maxPercent: 0}"}, "must be at least 1"),
+        ({"pruneGuard": "{maxPercent: 101}"}, "must be at most 100"),
+        ({"settings": "{keyBackupEvery: -1}"}, "must be at least 0"),
+        ({"settings": "{maxRate: 100Mi}"}, "not supported yet"),
+        ({"verification": "[]"}, "spec.verification is not supported yet"),
+        ({"jobId": "../../etc"}, "must be a uuid"),
+    ],
+)
+def test_mistakes(document: Parse, changes: dict[str, str], problem: str) -> None:
+    assert any(problem in one for one in said(document(text_of(**changes))))
