@@ -1,0 +1,85 @@
+"""`reconciler run` as a process: what it does, how it ends, what it leaves to the next."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AT_ONCE = "  runOnCreate: true\n"
+
+
+def test_it_backs_up_shows_problems_and_ends_on_sigterm(new_world: Any) -> None:
+    job = new_world.manifests / "job.yaml"
+    job.write_text(new_world.job + AT_ONCE)
+    with new_world.running("run", new_world.manifests) as running:
+        running.until(lambda: new_world.points() == 1)
+        running.says("1 VM protected")
+        job.write_text(new_world.job.replace("selector", "sellector"))
+        running.says('did you mean "selector"?')
+        running.says("1 problem in manifests")
+        job.write_text(new_world.job + AT_ONCE)
+        running.says("no problems in manifests any more")
+        assert running.end(signal.SIGTERM) == 0
+    assert "Traceback" not in running.log()
+    assert new_world.run("plan", new_world.manifests).code == 0
+
+
+def test_ctrl_c_is_130(new_world: Any) -> None:
+    with new_world.running("run", new_world.manifests, ends=(130,)) as running:
+        running.says("tick")
+        assert running.end(signal.SIGINT) == 130
+    assert "Traceback" not in running.log()
+
+
+def test_only_one_works_and_others_hand_over_to_it(new_world: Any) -> None:
+    with new_world.running("run", new_world.manifests) as running:
+        running.says("0 of 1 VM protected")
+        second = new_world.run("run", new_world.manifests)
+        assert second.code == 11
+        assert "in use by another reconciler" in second.stderr
+        ran = new_world.run("backup", "nightly", new_world.manifests)
+        assert (ran.code, len(ran.stdout.splitlines())) == (0, 1), ran.stderr
+        assert "handed over to the reconciler at work" in ran.stderr
+        assert new_world.points() == 1
+        left = new_world.run("backup", "nightly", new_world.manifests, "--no-wait")
+        assert (left.code, left.stdout) == (0, "")
+        running.until(lambda: new_world.points() == 2)
+        running.until(lambda: not list((new_world.root / "state" / "requests").iterdir()))
+    assert list((new_world.root / "state" / "answers").iterdir()) == []
+    assert new_world.run("plan", new_world.manifests).code == 0
+
+
+def test_a_killed_one_is_continued_by_the_next(new_world: Any) -> None:
+    (new_world.manifests / "job.yaml").write_text(new_world.job + AT_ONCE)
+    with new_world.running("run", new_world.manifests, ends=(-9,)) as running:
+        running.says("action started")
+        running.process.kill()
+    (run,) = new_world.run("get", "runs", "-o", "json").json["items"]
+    assert run["state"] == "Interrupted"
+    with new_world.running("run", new_world.manifests) as running:
+        running.until(lambda: new_world.points() == 1)
+        running.says("1 VM protected")
+    (run,) = new_world.run("get", "runs", "-o", "json").json["items"]
+    assert (run["state"], run["points"]) == ("Succeeded", 1)
+
+
+def test_logs_and_progress_for_programs(new_world: Any) -> None:
+    (new_world.manifests / "job.yaml").write_text(new_world.job + AT_ONCE)
+    bad = new_world.manifests / "bad.yaml"
+    bad.write_text("kind: [\n")
+    words = ["--log-format", "json", "--progress", "json"]
+    with new_world.running("run", new_world.manifests, *words) as running:
+        running.until(lambda: new_world.points() == 1)
+    lines = [json.loads(line) for line in running.log().splitlines()]
+    events = {line.get("event") for line in lines}
+    assert {"started", "manifests read", "problem in manifest", "tick", "action ended"} <= events
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file/state"])
+def test_a_state_directory_that_cannot_be(new_world: Any, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    ran = new_world.run("run", new_world.manifests, "--state", tmp_path / place)
+    assert ran.code == 1
+    assert "cannot be written to" in ran.stderr
