@@ -79,6 +79,7 @@ class World:
         self.journal_key = journal_key_of(target.key)
         self.protocols = set()
         self._buffer = bytearray(BLOCK)
+        self._right = set()
 
     async def scenario(self, remote):
         for disk in self.disks:
@@ -96,16 +97,22 @@ class World:
 
     async def check(self, remote, filesystem, stage):
         for disk in self.points:
-            await self.check_point(remote, disk)
+            await self.check_point(remote, filesystem, disk)
         if stage == "after":
             wanted = sorted(disk.key for disk in self.points)
             # Names of `put` that a crash leaves are random; the catalog cleans them away.
             found = [path for path in filesystem.paths() if not path.endswith(".partial")]
             assert found == wanted, f"left behind: {found}"
 
-    async def check_point(self, remote, disk):
+    async def check_point(self, remote, filesystem, disk):
         expected = self.expected[disk.name]
-        async with open_chain(remote, await chain_of(remote, disk.key)) as reader:
+        keys = await chain_of(remote, disk.key)
+        # What reads right once does so again from the same bytes: thousands of states share them.
+        paths = [*keys, *(key for key in map(journal_key_of, keys) if key in filesystem.paths())]
+        seen = (disk.name, *((path, filesystem.content(path).key) for path in paths))
+        if seen in self._right:
+            return
+        async with open_chain(remote, keys) as reader:
             assert reader.size == disk.size_blocks * BLOCK, f"{disk.name}: size {reader.size}"
             assert reader.layers[0].uuid == uuid(disk.number), f"{disk.name}: another's uuid"
             assert set(reader.blocks()) == set(expected), f"{disk.name}: {reader.blocks()}"
@@ -113,6 +120,7 @@ class World:
             for block, data in expected.items():
                 await reader.read_block_into(view, block)
                 assert self._buffer == data, f"{disk.name}: block {block} is wrong"
+        self._right.add(seen)
 
 
 async def chain_of(remote, key):

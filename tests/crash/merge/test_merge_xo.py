@@ -116,7 +116,7 @@ async def _merged_but_not_renamed(chain, enumerate_crashes, world, removed):
 
 async def _check(world, remote, filesystem, stage, may_stay):
     for disk in world.points:
-        await world.check_point(remote, disk)
+        await world.check_point(remote, filesystem, disk)
     if stage == "after":
         wanted = {disk.key for disk in world.points}
         found = {path for path in filesystem.paths() if not path.endswith(".partial")}
