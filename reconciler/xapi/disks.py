@@ -109,7 +109,6 @@ class ExportStream:
         if self._over:
             return
         self._over = True
-        self._link.cut()
         self._link.close()
         await _put_away(self._client, self._task)
 
@@ -235,7 +234,6 @@ async def _ask(
         try:
             head = await link.exchange(request.method, request.target(task), headers)
         except BaseException:
-            link.cut()
             link.close()
             raise
         if head.status == _UNAUTHORIZED:
@@ -289,7 +287,6 @@ async def _failure_of(client: XapiClient, task: str) -> XapiFailure | None:
 
 async def _stop(client: XapiClient, link: Link | None, task: str) -> None:
     if link is not None:
-        link.cut()
         link.close()
     await _put_away(client, task)
 

@@ -21,8 +21,9 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import h11
 
@@ -43,6 +44,7 @@ HEAD_MAX = 64 * 1024
 _BUFFER = 64 * 1024
 ERROR_TEXT_MAX = 16 * 1024
 Piece = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Link(Cuttable):
         self._buffer = memoryview(b"")
         self._framing: Framing = UntilClose()
         self._whole_reads = not isinstance(connection, ssl.SSLSocket)
+        self._running = 0
+        self._closed = False
         self.received_bytes = 0
 
     @staticmethod
@@ -82,7 +86,7 @@ class Link(Cuttable):
                 )
             link = Link(connection, threads, deadlines, endpoint)
             if endpoint.tls:
-                await threads.run(link, link._shake_hands)
+                await link._run(link._shake_hands)
         except BaseException:
             connection.close()
             raise
@@ -103,27 +107,27 @@ class Link(Cuttable):
             )
         )
         assert request is not None, "h11 renders every request"
-        return await self._threads.run(self, lambda: self._exchange(parser, bytes(request)))
+        return await self._run(lambda: self._exchange(parser, bytes(request)))
 
     async def read_exactly(self, view: memoryview) -> None:
         """Fill the view with the next bytes of the body. Raises StreamBroken."""
-        await self._threads.run(self, lambda: self._read_exactly(view))
+        await self._run(lambda: self._read_exactly(view))
 
     async def peek(self, count: int) -> bytes:
         """Look at the first bytes of the body without taking them; fewer if it has fewer."""
-        return await self._threads.run(self, lambda: self._peek(count))
+        return await self._run(lambda: self._peek(count))
 
     async def read_text(self, count_max: int = ERROR_TEXT_MAX) -> str:
         """Read what is left of the body, clipped, as text for a person. Never raises for it."""
-        return await self._threads.run(self, lambda: self._read_text(count_max))
+        return await self._run(lambda: self._read_text(count_max))
 
     async def expect_end(self) -> None:
         """Wait for the body's end. Raises StreamBroken if there is more of it."""
-        await self._threads.run(self, self._expect_end)
+        await self._run(self._expect_end)
 
     async def write(self, piece: Piece) -> None:
         """Send all of the piece. Raises StreamBroken."""
-        await self._threads.run(self, lambda: self._write(piece))
+        await self._run(lambda: self._write(piece))
 
     def cut(self) -> None:
         with contextlib.suppress(OSError):
@@ -131,9 +135,24 @@ class Link(Cuttable):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the connection. Only when no method is running."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        """Cut, and let go of the connection once no method is running."""
+        self._closed = True
+        self.cut()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # never under a running thread: the system could give the number to somebody else's file
+        if self._closed and not self._running:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        self._running += 1
+        try:
+            return await self._threads.run(self, call)
+        finally:
+            self._running -= 1
+            self._let_go()
 
     # -- on a thread --------------------------------------------------------------------------
 
