@@ -6,12 +6,13 @@ state follows from the newest try of each thing it was to do. Pure.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from reconciler.executor.records import Try
 from reconciler.ids import stamp_of
+from reconciler.units import render_size, render_span
 
 _BACKUP_VERBS = frozenset({"snapshot", "export"})
 
@@ -146,3 +147,22 @@ def try_dict(each: Try) -> dict[str, Any]:
         "startedAt": each.started_at.isoformat(),
         "endedAt": None if each.ended_at is None else each.ended_at.isoformat(),
     }
+
+
+RUN_HEADERS = ("NAME", "STATE", "VMS", "POINTS", "FAILED", "SIZE", "STARTED", "TOOK", "WHY")
+RUN_NARROW = 8
+
+
+def run_row(run: Run) -> list[str]:
+    """Render a run as a row of a table."""
+    return [
+        run.name,
+        run.state.value,
+        str(run.vms),
+        str(run.points),
+        str(run.failures),
+        render_size(run.bytes),
+        f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        "" if run.duration is None else render_span(run.duration),
+        run.why(),
+    ]
