@@ -31,8 +31,6 @@ ActionId = NewType("ActionId", str)
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
-_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
-
 
 def stamp_of(instant: datetime) -> Stamp:
     """Render an aware instant to the second, in UTC."""
@@ -43,6 +41,6 @@ def stamp_of(instant: datetime) -> Stamp:
 
 def instant_of(stamp: Stamp) -> datetime:
     """Parse a stamp to an aware UTC instant. Raises ValueError on anything else."""
-    if not STAMP.fullmatch(stamp):  # strptime alone would take shorter ones
+    if not (stamp.isascii() and STAMP.fullmatch(stamp)):
         raise ValueError(f"{stamp!r} is not a stamp such as 20260101T020000Z")
-    return datetime.strptime(stamp, _STAMP_FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(stamp)  # strptime takes twenty times as long
