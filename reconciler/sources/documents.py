@@ -35,6 +35,7 @@ from reconciler.sources.yaml_words import in_words
 
 FILE_BYTES_MAX = 2 * 1024 * 1024  # five hundred jobs are a quarter of that
 DOCUMENTS_MAX = 2_000
+LINE_MAX = 64 * 1024  # characters; the scanner takes the square of it for some lines
 
 _BREAK = re.compile(r"\r\n|\n|\r")
 _MARKER = re.compile(r"(---|\.\.\.)(?:[ \t]|$)")
@@ -138,6 +139,10 @@ class _Parser:
 
     def _document(self, part: _Part) -> Document | None:
         """Parse one document; None for one without content. Raises Refused."""
+        for line, text in enumerate(part.text.split("\n"), part.line):
+            if len(text) > LINE_MAX:
+                message = f"the line is longer than {LINE_MAX} characters"
+                raise Refused(Mark(line, 1), message, "break it")
         unprintable = _UNPRINTABLE.search(part.text)
         if unprintable:
             before = part.text[: unprintable.start()]

@@ -190,7 +190,7 @@ class _Composer:
         if event.anchor not in self._anchors:
             raise Refused(
                 mark,
-                f"the alias *{event.anchor[:40]} has no anchor",
+                "an alias without an anchor",  # its name may be the beginning of a password
                 "anchors hold within one document; quote text that begins with *",
             )
         frame = self._stack[-1] if self._stack else None
