@@ -75,12 +75,14 @@ async def receive_vhd(
     *,
     expected_bytes: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
+    on_expected: Callable[[int], None] = lambda _: None,
 ) -> Received:
     """Receive a VHD stream into a new file under a temporary key: synced, and checked by reading.
 
     expected_bytes: length of the stream, if its sender said so. on_progress: is told how many more
-    bytes of the stream came. A file that an earlier try left under the key is removed. After an
-    error the file is removed if that is still possible; after a cancellation it stays.
+    bytes of the stream came, on_expected once how many will. A file that an earlier try left under
+    the key is removed. After an error the file is removed if that is still possible; after a
+    cancellation it stays.
     Raises StreamError, VhdError, RemoteError, and what the source raises.
     """
     try:
@@ -88,7 +90,8 @@ async def receive_vhd(
             removed_on_error(remote, temporary),
             created_anew(remote, temporary) as file,
         ):
-            return await _Reception(source, file, identity, expected_bytes, on_progress).run()
+            reception = _Reception(source, file, identity, expected_bytes, on_progress, on_expected)
+            return await reception.run()
     except BaseException:
         await source.abort()
         raise
@@ -104,11 +107,13 @@ class _Reception:
         identity: Identity,
         expected_bytes: int | None,
         on_progress: Callable[[int], None],
+        on_expected: Callable[[int], None],
     ) -> None:
         self._source = source
         self._file = file
         self._identity = identity
         self._on_progress = on_progress
+        self._on_expected = on_expected
         self._decoder = StreamDecoder(expected_bytes, partial_blocks=True)
         self._channel: Channel[bytearray, bytearray] = Channel(
             [bytearray(SLOT) for _ in range(BUFFERS)]
@@ -151,6 +156,7 @@ class _Reception:
         match self._decoder.take(piece):
             case Preamble() as preamble:
                 self._layout = self._planned(preamble)
+                self._on_expected(len(preamble.blocks) * BLOCK_RECORD)
             case Skip() | End():
                 pass
             case Block():

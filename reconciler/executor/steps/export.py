@@ -117,6 +117,7 @@ class _Step:
                 layout.partial_of(layout.key_of(self.lock.vm, path)),
                 identity,
                 on_progress=self.tools.gauge.advance,
+                on_expected=self.tools.gauge.expect,
             )
         log.debug(
             "disk received",
