@@ -4,11 +4,13 @@ Each step says what it did; each proof is checked, and a proof that fails fails 
 """
 
 import asyncio
+import logging
 import shutil
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import structlog
 import typer
@@ -30,10 +32,15 @@ _NIGHT = datetime(2026, 1, 5, 2, 0, 5, tzinfo=UTC)
 
 
 def demo(
-    keep: bool = typer.Option(False, "--keep", help="Keep the directory to look around in."),
+    keep: Annotated[bool, typer.Option(help="Leave the directory, to look around in.")] = False,
+    log: Annotated[Path | None, typer.Option(help="Write the reconciler's log there.")] = None,
 ) -> None:
     """Run the main job on a simulated pool with real disks: about a minute."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    level = logging.ERROR if log is None else logging.DEBUG
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(None if log is None else log.open("w")),
+    )
     directory = Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
         code = run_to_end(lambda: _tell(directory))
@@ -135,9 +142,8 @@ class _Story:
                 self._expect(digest == wanted, f"{output.name} is what the disk was")
                 output.unlink()
                 restored += 1
-        say(
-            f"Restore    {restored} disks of {len(self._world.points())} points, compared by SHA-256"
-        )
+        count = len(self._world.points())
+        say(f"Restore    {restored} disks of {count} points, compared by SHA-256")
         self.proofs.append(f"every restore point gives back the same bytes ({restored} disks)")
 
     async def restore_as_new_vm(self) -> None:

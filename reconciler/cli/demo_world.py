@@ -22,7 +22,9 @@ from reconciler.ids import PoolName, RemoteName, Stamp, VmUuid
 from reconciler.lab.lab import Lab
 from reconciler.latest import Latest
 from reconciler.observed.chain import History, RestorePoint
+from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
+from reconciler.plan.actions import id_of
 from reconciler.sources.files import ManifestFiles
 from reconciler.status.report import Report
 from reconciler.xapi.client import XapiClient
@@ -104,7 +106,7 @@ class World:
         raise Failure(
             f"the plan did not come to rest within {_PATIENCE_S:.0f} s",
             subject="demonstration",
-            hint=report.sentence if report is not None else "nothing was seen",
+            hint=_why_restless(report),
         )
 
     def points(self) -> list[RestorePoint]:
@@ -204,7 +206,20 @@ def _is_settled(report: Report, since: datetime) -> bool:
     return (
         report.at >= since
         and isinstance(observed.remotes.get(REMOTE), RemoteView)
-        and len(observed.pools) == 1
+        and isinstance(observed.pools.get(POOL), PoolView)
         and not report.plan.actions
         and not observed.progress.running
     )
+
+
+def _why_restless(report: Report | None) -> str:
+    if report is None:
+        return "nothing was seen"
+    failed = [
+        f"{id_}: {attempt.reason}: {attempt.why}"
+        for id_, attempt in report.observed.progress.ended.items()
+        if not attempt.succeeded
+    ]
+    held = [f"{each.subject}: {each.reason}: {each.why}" for each in report.plan.held]
+    planned = [id_of(action) for action in report.plan.actions]
+    return "; ".join([report.sentence, *planned, *failed, *held])
