@@ -16,8 +16,6 @@ from reconciler.lab.disks import Disk
 from reconciler.lab.pool import Pool
 from reconciler.lab.values import new_uuid
 
-# SM coalesces a leaf live only when little is left to copy (20 MiB there).
-_LEAF_BLOCKS_MAX = 10
 _STEPS_MAX = 10_000
 
 
@@ -123,18 +121,22 @@ class Collector:
         for disk in mine:
             if disk.layer.parent is not None:
                 children[disk.layer.parent.id].append(disk)
+        only = [
+            disk
+            for disk in mine
+            if disk.layer.parent is not None and len(children[disk.layer.parent.id]) == 1
+        ]
         for disk in mine:
-            hidden, below = self._hidden(disk), children[disk.layer.id]
-            if hidden and not below:
+            if self._hidden(disk) and not children[disk.layer.id]:
                 return _Step(pool, "delete", disk)
-            parent = disk.layer.parent
-            if parent is None or len(children[parent.id]) != 1:
-                continue
-            if hidden:
+        for disk in only:
+            if self._hidden(disk):
                 return _Step(pool, "merge", disk)
-            if not self._leaf_allowed(disk):
-                continue
-            return _Step(pool, "take" if disk.layer.allocated <= _LEAF_BLOCKS_MAX else "push", disk)
+        # Leaves last: one that was just pushed would else take its own blocks back.
+        for disk in only:
+            if self._leaf_allowed(disk):
+                small = disk.layer.allocated <= pool.settings.leaf_blocks_max
+                return _Step(pool, "take" if small else "push", disk)
         return None
 
     def _hidden(self, disk: Disk) -> bool:

@@ -94,6 +94,8 @@ class Database:
         self._dirty: dict[tuple[str, str], Record | None] = {}
         self._depth = 0
         self._announced = 0
+        self._life = 0
+        self._closed = False
         self._load()
 
     def _load(self) -> None:
@@ -134,16 +136,29 @@ class Database:
                     self._commit()
 
     def wait(self, timeout_s: float) -> None:
-        """Give the lock away until something changes; also from within a transaction."""
+        """Give the lock away until something changes; also from within a transaction.
+
+        Raises:
+            Failure: the toolstack ended meanwhile, and with it all that waited in it.
+        """
         depth, self._depth = self._depth, 0
+        life = self._life
         self._commit()
         try:
             self.changed.wait(timeout_s)
         finally:
             self._depth = depth
+        if self._life != life:
+            raise Failure("INTERNAL_ERROR", "the toolstack has ended")
+
+    def end_waiting(self) -> None:
+        """Wake all who wait, for good: the toolstack is killed or stopped."""
+        with self.changed:
+            self._life += 1
+            self.changed.notify_all()
 
     def _commit(self) -> None:
-        if self._dirty:
+        if self._dirty and not self._closed:
             generation: Record = {"value": self.generation}
             self._dirty[_DOCUMENT + "generation", ""] = generation
             dirty, self._dirty = self._dirty, {}
@@ -185,8 +200,8 @@ class Database:
 
     def by_ref_or_uuid(self, class_name: str, name: str) -> Row:
         """As the HTTP handlers resolve their arguments."""
-        row = self.tables[class_name].get(name)
-        return row if row is not None else self.by_uuid(class_name, name)
+        is_ref = name.startswith("OpaqueRef:")
+        return self.row(class_name, name) if is_ref else self.by_uuid(class_name, name)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -299,7 +314,10 @@ class Database:
     # -- ends -------------------------------------------------------------------------------------
 
     def close(self) -> None:
+        """What a thread still does afterwards is not kept, as when the process ends."""
         with self.changed:
+            self._closed = True
+            self.end_waiting()
             self._store.close()
 
 

@@ -102,6 +102,7 @@ class Lab:
         self._collector = Collector(self.pool)
         self._collector.start()
         self._served: Served | None = None
+        self._closed = False
 
     @classmethod
     def open(cls, directory: str, *, settings: Settings | None = None, hosts: int = 1) -> "Lab":
@@ -247,6 +248,10 @@ class Lab:
     # -- ends -------------------------------------------------------------------------------------
 
     def close(self) -> None:
+        """Stop serving and let the directory go; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if self._served is not None:
             self._served.close()
         self._collector.stop()

@@ -22,6 +22,7 @@ from reconciler.lab.rpc import Dispatcher
 from reconciler.lab.wire import Closed, Connection
 
 RPC_MAX = 300 << 10
+_FAREWELL_S = 5.0  # how long a stopping server waits for its connections
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +42,7 @@ class Server:
         self._tls = tls
         self._listeners: list[socket.socket] = []
         self._connections: set[Connection] = set()
-        self._lock = threading.Lock()
+        self._ended = threading.Condition()
         self._refuse_until = 0.0
         self._closing = False
         self.port = 0
@@ -96,7 +97,7 @@ class Server:
             sock.close()
             return
         connection = Connection(sock, self._pool.settings.stall_s)
-        with self._lock:
+        with self._ended:
             self._connections.add(connection)
         try:
             self._requests(connection, host)
@@ -108,9 +109,10 @@ class Server:
         except Exception:
             _log.exception("a request failed")
         finally:
-            with self._lock:
-                self._connections.discard(connection)
             connection.close()
+            with self._ended:
+                self._connections.discard(connection)
+                self._ended.notify_all()
 
     def _requests(self, connection: Connection, host: str) -> None:
         while True:
@@ -207,6 +209,7 @@ class Server:
         """
         self._refuse_until = time.monotonic() + refuse_s
         pool = self._pool
+        pool.database.end_waiting()
         with pool.database.transaction():
             pool.sessions.drop_all()
             pool.tasks.drop_all()
@@ -220,7 +223,7 @@ class Server:
             resync(pool)
 
     def _abort_all(self) -> None:
-        with self._lock:
+        with self._ended:
             connections = list(self._connections)
         for connection in connections:
             connection.abort()
@@ -233,6 +236,7 @@ class Server:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
-        with self._pool.database.changed:
-            self._pool.database.changed.notify_all()
+        self._pool.database.end_waiting()
         self._abort_all()
+        with self._ended:
+            self._ended.wait_for(lambda: not self._connections, _FAREWELL_S)

@@ -12,6 +12,7 @@ class Settings:
     event_batch_s: float = 0.05  # how long event.from gathers more before it answers
     coalesce_delay_s: float = 1.0  # real: 300, and only after a VDI was destroyed
     coalesce: bool = True
+    leaf_blocks_max: int = 10  # more are not merged while the guest waits (SM: 20 MiB)
     detach_delay_s: float = 0.0  # real: seconds on LVM, between last byte and task success
     guest_boot_s: float = 0.1  # until the guest's tools report
     wait_s: float = 7200.0  # how long a call waits for another operation to end

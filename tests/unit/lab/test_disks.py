@@ -27,7 +27,7 @@ from reconciler.lab.volumes import disk_of
 CELL = BLOCK // 4
 CELLS = 16
 SIZE = CELL * CELLS
-QUICK = Settings(coalesce=False, chain_depth_max=12)
+QUICK = Settings(coalesce=False, chain_depth_max=12, leaf_blocks_max=1)
 
 
 class Trees(RuleBasedStateMachine):

@@ -16,7 +16,7 @@ TEXT = st.text(
     max_size=20,
 )
 VALUES = st.recursive(
-    TEXT | st.booleans() | st.floats(allow_nan=False, allow_infinity=False, width=32),
+    TEXT | st.booleans() | st.integers(-99999, 99999).map(lambda n: n / 1024),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
