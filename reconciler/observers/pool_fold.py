@@ -5,7 +5,7 @@ what the pool holds. What cannot be understood is never silently missing: a VM w
 disk is shown as busy, because a backup of the other disks would look like one of the VM.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,7 +23,7 @@ from reconciler.observed.pool import (
     Snapshot,
     Vm,
 )
-from reconciler.observers.pool_tables import PoolTables
+from reconciler.observers.pool_tables import PoolTables, Touched
 from reconciler.xapi.events import Change
 from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
 
@@ -52,27 +52,54 @@ class PoolFold:
         self._strays: dict[str, Snapshot] = {}
         self._odd: dict[str, tuple[str, ...]] = {}
         self._view: PoolView | None = None
+        self._touched = Touched()
+        self._pending: set[str] = set()
+        self._changed = False
 
-    def apply(self, changes: tuple[Change, ...], as_of: datetime) -> PoolView:
-        """Take changes over and give the new picture. Raises NoPool.
+    def apply(self, changes: Sequence[Change], as_of: datetime) -> PoolView:
+        """Take changes over and give the new picture. Raises NoPool."""
+        self.take(changes)
+        while not self.settle(len(changes) + 1):
+            pass
+        return self.view(as_of)
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Take changes over. Once all that belong together are taken, `settle` and `view`."""
+        version = self._tables.unreadable_version
+        self._tables.apply(changes, self._touched)
+        self._changed |= self._touched.header or version != self._tables.unreadable_version
+
+    def settle(self, count_max: int) -> bool:
+        """Fold at most so many of the VMs that were touched; tell whether that was all.
+
+        In pieces, because a whole pool takes seconds and others want their turn.
+        """
+        touched = self._touched
+        if touched.everything:
+            touched.everything = False
+            touched.vms.update(self._tables.vms)
+            touched.vdis.update(self._tables.vdis)
+        self._pending.update(self._with_owners(touched.vms))
+        touched.vms.clear()
+        for _ in range(min(count_max, len(self._pending))):
+            ref = self._pending.pop()
+            self._changed |= self._fold_vm(ref)
+            self._changed |= self._fold_stray(ref)
+        return not self._pending
+
+    def view(self, as_of: datetime) -> PoolView:
+        """The picture, once all is settled. Raises NoPool.
 
         Where nothing that matters changed, it is the old picture with a newer `as_of`.
         """
-        version = self._tables.unreadable_version
-        touched = self._tables.apply(changes)
-        if touched.everything:
-            touched.vms.update(self._tables.vms)
-            touched.vdis.update(self._tables.vdis)
-        changed = touched.header or version != self._tables.unreadable_version
-        for ref in self._with_owners(touched.vms):
-            changed |= self._fold_vm(ref)
-            changed |= self._fold_stray(ref)
-        for ref in touched.vdis:
-            changed |= self._fold_orphan(ref)
-        if changed or self._view is None:
+        for ref in self._touched.vdis:
+            self._changed |= self._fold_orphan(ref)
+        if self._changed or self._view is None:
             self._view = self._picture(as_of)
         else:
             self._view = replace(self._view, as_of=as_of)
+        self._touched = Touched()
+        self._changed = False
         return self._view
 
     def _with_owners(self, refs: set[str]) -> set[str]:

@@ -5,8 +5,8 @@ Knows records and references and how they hang together; never what they mean fo
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from reconciler.observed.marks import MARK_KEYS
@@ -21,6 +21,7 @@ from reconciler.xapi.records import (
     VdiRecord,
     VmRecord,
 )
+from reconciler.xapi.wire import Json
 
 WANTED: Classes = {
     "pool": frozenset({"uuid", "name_label", "master", "default_SR"}),
@@ -91,9 +92,8 @@ class PoolTables:
         self._vbds_of_vdi: dict[str, set[str]] = defaultdict(set)
         self._snapshots_of_vm: dict[str, set[str]] = defaultdict(set)
 
-    def apply(self, changes: tuple[Change, ...]) -> Touched:
-        """Take over what changed; say what may look different now."""
-        touched = Touched()
+    def apply(self, changes: Sequence[Change], touched: Touched) -> None:
+        """Take over what changed; note in `touched` what may look different now."""
         for change in changes:
             match change.class_name:
                 case "VM":
@@ -105,12 +105,11 @@ class PoolTables:
                 case "SR":
                     self._apply_sr(change, touched)
                 case "host":
-                    before, after = self._replace(self.hosts, change, HostRecord.of)
+                    before, after = self._replace(self.hosts, change, HostRecord)
                     touched.header |= before != after
                 case "pool":
-                    before_pool, after_pool = self._replace(self.pools, change, PoolRecord.of)
+                    before_pool, after_pool = self._replace(self.pools, change, PoolRecord)
                     touched.header |= before_pool != after_pool
-        return touched
 
     def snapshots_of(self, vm: str) -> Iterator[VmRecord]:
         """Snapshots of a VM, by reference of the VM, in no order."""
@@ -122,7 +121,7 @@ class PoolTables:
             yield self.vbds[ref]
 
     def _apply_vm(self, change: Change, touched: Touched) -> None:
-        before, after = self._replace(self.vms, change, VmRecord.of)
+        before, after = self._replace(self.vms, change, VmRecord)
         if before == after:
             return
         for record, join in ((before, False), (after, True)):
@@ -137,7 +136,7 @@ class PoolTables:
         touched.vms.add(change.ref)
 
     def _apply_vbd(self, change: Change, touched: Touched) -> None:
-        before, after = self._replace(self.vbds, change, VbdRecord.of)
+        before, after = self._replace(self.vbds, change, VbdRecord)
         if before == after:
             return
         for record, join in ((before, False), (after, True)):
@@ -150,26 +149,28 @@ class PoolTables:
                 touched.vdis.add(record.vdi)
 
     def _apply_vdi(self, change: Change, touched: Touched) -> None:
-        before, after = self._replace(self.vdis, change, VdiRecord.of)
+        before, after = self._replace(self.vdis, change, VdiRecord)
         if before == after:
             return
         touched.vdis.add(change.ref)
         touched.vms.update(vbd.vm for vbd in self.vbds_of_vdi(change.ref) if vbd.vm is not None)
 
     def _apply_sr(self, change: Change, touched: Touched) -> None:
-        before, after = self._replace(self.srs, change, SrRecord.of)
+        before, after = self._replace(self.srs, change, SrRecord)
         if (before and before.uuid) != (after and after.uuid):
             touched.everything = True
 
     def _replace(
-        self, table: dict[str, R], change: Change, parse: Callable[[str, Record], R]
+        self, table: dict[str, R], change: Change, kind: type[R]
     ) -> tuple[R | None, R | None]:
         """Put the changed record into its table; return the old one and the new one."""
         before = table.pop(change.ref, None)
         after, why = None, None
         if change.record is not None:
             try:
-                after = table[change.ref] = _slim(parse(change.ref, change.record))
+                after = table[change.ref] = kind.of(
+                    change.ref, _slim(change.record), keep_raw=False
+                )
             except BadRecord as error:
                 why = str(error)
         self._note_unreadable((change.class_name, change.ref), why)
@@ -182,15 +183,13 @@ class PoolTables:
             self.unreadable[key] = why
 
 
-_NO_RECORD: Record = {}
-
-
-def _slim(record: R) -> R:
+def _slim(record: Record) -> Record:
     """Let go of what is not looked at: ten thousand VMs are held here."""
-    if isinstance(record, VmRecord | VdiRecord):
-        marks = {key: value for key, value in record.other_config.items() if key in MARK_KEYS}
-        return replace(record, raw=_NO_RECORD, other_config=marks)
-    return replace(record, raw=_NO_RECORD)
+    config = record.get("other_config")
+    if not isinstance(config, dict):
+        return record
+    marks: dict[str, Json] = {key: config[key] for key in config if key in MARK_KEYS}
+    return {**record, "other_config": marks}
 
 
 def _join(index: dict[str, set[str]], key: str, ref: str, join: bool) -> None:

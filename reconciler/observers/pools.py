@@ -10,7 +10,7 @@ the view, and a whole answer that makes none is a pool that is not known right n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
@@ -30,7 +30,7 @@ from reconciler.xapi.errors import (
     Untrusted,
     XapiError,
 )
-from reconciler.xapi.events import Follower, follow
+from reconciler.xapi.events import Change, Follower, follow
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,10 @@ _FIRST_WAIT_S = 1.0
 _WAIT_MAX_S = 60.0
 _REFUSED_WAIT_S = 60.0
 """After a refused login. The client sends the same password again only after much longer."""
+
+_CHANGES_AT_ONCE = 1000
+_VMS_AT_ONCE = 200
+"""About ten milliseconds' work, either."""
 
 Connect = Callable[[PoolName], Awaitable[XapiClient]]
 Publish = Callable[[PoolView | Unknown], None]
@@ -95,7 +99,8 @@ class PoolObserver:
                 async for batch in batches:
                     if batch.whole:
                         fold = PoolFold(self._name)
-                    self._say(fold.apply(batch.changes, batch.as_of))
+                    await _take(fold, batch.changes)
+                    self._say(fold.view(batch.as_of))
         finally:
             self._follower = None
 
@@ -128,6 +133,17 @@ class PoolObserver:
         if isinstance(error, CredentialsInvalid):
             return _REFUSED_WAIT_S
         return min(_FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), _WAIT_MAX_S)
+
+
+async def _take(fold: PoolFold, changes: Sequence[Change]) -> None:
+    """Fold changes in, letting others have their turn: a whole pool takes seconds."""
+    for start in range(0, len(changes), _CHANGES_AT_ONCE):
+        fold.take(changes[start : start + _CHANGES_AT_ONCE])
+        await asyncio.sleep(0)
+    settled = False
+    while not settled:
+        settled = fold.settle(_VMS_AT_ONCE)
+        await asyncio.sleep(0)
 
 
 def _meaning(error: Exception) -> tuple[Reason, str]:

@@ -2,7 +2,8 @@
 
 XAPI grows fields with each release and writes integers as text when it pleases. What decides
 something here is checked, and a record whose deciding field cannot be what it says raises
-BadRecord, for that object alone. `raw` holds the whole record for those who store it.
+BadRecord, for that object alone. `raw` holds the whole record for those who store it, unless they
+said that they do not.
 """
 
 import re
@@ -15,13 +16,15 @@ from reconciler.xapi.wire import Json
 
 Record = Mapping[str, Json]
 
+_NO_RAW: Record = {}
 NULL = "OpaqueRef:NULL"
 TEXT_MAX = 1024
 """Characters kept of a label; XAPI has no limit of its own."""
 _SET_MAX = 4096
 _SIZE_MAX = 1 << 63
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_WHEN = re.compile(r"(\d{8})T(\d\d:?\d\d:?\d\d)(?:\.\d+)?Z")
+_WHEN = re.compile(r"[0-9]{8}T([0-9]{6}|[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?Z")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 HINDERS_SNAPSHOT = frozenset(
     {
@@ -109,15 +112,13 @@ class _Fields:
     def instant(self, name: str) -> datetime | None:
         """An instant; None for the epoch, which stands for "never", and for nonsense."""
         value = self._record.get(name)
-        found = _WHEN.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        if not isinstance(value, str) or not _WHEN.fullmatch(value):
             return None
         try:
-            digits = found[1] + found[2].replace(":", "")
-            instant = datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            instant = datetime.fromisoformat(f"{value[:-1].partition('.')[0]}Z")
         except ValueError:
             return None
-        return instant if instant.timestamp() else None
+        return instant if instant != _EPOCH else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class PoolRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "PoolRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "PoolRecord":
         """Raises BadRecord."""
         fields = _Fields("pool", ref, record)
         return PoolRecord(
@@ -139,7 +140,7 @@ class PoolRecord:
             fields.text("name_label"),
             fields.ref("master"),
             fields.ref("default_SR"),
-            record,
+            record if keep_raw else _NO_RAW,
         )
 
 
@@ -155,7 +156,7 @@ class HostRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "HostRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "HostRecord":
         """Raises BadRecord."""
         fields = _Fields("host", ref, record)
         software = fields.pairs("software_version")
@@ -166,7 +167,7 @@ class HostRecord:
             fields.text("name_label"),
             fields.text("address"),
             " ".join(word for word in words if word)[:TEXT_MAX],
-            record,
+            record if keep_raw else _NO_RAW,
         )
 
 
@@ -180,7 +181,7 @@ class SrRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "SrRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "SrRecord":
         """Raises BadRecord."""
         fields = _Fields("SR", ref, record)
         return SrRecord(
@@ -189,7 +190,7 @@ class SrRecord:
             fields.text("name_label"),
             fields.text("type"),
             fields.text("content_type"),
-            record,
+            record if keep_raw else _NO_RAW,
         )
 
 
@@ -216,7 +217,7 @@ class VmRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "VmRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "VmRecord":
         """Raises BadRecord."""
         fields = _Fields("VM", ref, record)
         return VmRecord(
@@ -233,7 +234,7 @@ class VmRecord:
             operations=tuple(sorted(set(fields.pairs("current_operations").values()))),
             vbds=fields.texts("VBDs"),
             other_config=fields.pairs("other_config"),
-            raw=record,
+            raw=record if keep_raw else _NO_RAW,
         )
 
 
@@ -251,7 +252,7 @@ class VbdRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "VbdRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "VbdRecord":
         """Raises BadRecord."""
         fields = _Fields("VBD", ref, record)
         return VbdRecord(
@@ -262,7 +263,7 @@ class VbdRecord:
             fields.text("type"),
             fields.text("userdevice"),
             fields.flag("currently_attached"),
-            record,
+            record if keep_raw else _NO_RAW,
         )
 
 
@@ -283,7 +284,7 @@ class VdiRecord:
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(ref: str, record: Record) -> "VdiRecord":
+    def of(ref: str, record: Record, *, keep_raw: bool = True) -> "VdiRecord":
         """Raises BadRecord."""
         fields = _Fields("VDI", ref, record)
         return VdiRecord(
@@ -297,5 +298,5 @@ class VdiRecord:
             snapshot_of=fields.ref("snapshot_of"),
             vbds=fields.texts("VBDs"),
             other_config=fields.pairs("other_config"),
-            raw=record,
+            raw=record if keep_raw else _NO_RAW,
         )
