@@ -34,13 +34,15 @@ class ManifestFiles:
         self._roots = tuple(directories)
         self._shelf = Shelf()
         self._reading: Reading | None = None
+        self._desired: Desired | None = None
         self._attempts = 0  # since something changed, without a reading that could be used
         self._locked_since: float | None = None
 
     def read(self) -> Desired:
         """Read once; blocks. For `plan` and `validate`, which want the present and no more."""
         self._reading = take_reading(self._roots, self._look)
-        return self._shelf.put(self._reading)
+        self._desired = self._shelf.put(self._reading)
+        return self._desired
 
     async def follow(self) -> AsyncGenerator[Desired, None]:
         """Yield the present state, then each newer one that differs. Ends by being closed."""
@@ -74,12 +76,14 @@ class ManifestFiles:
         return tuple(sorted(path for path in watch if os.path.isdir(path))) or (os.sep,)
 
     def _read_if_changed(self, notified: bool) -> Desired | None:
-        """Return the state if it may be another than before; blocks."""
-        if self._git_is_busy():
+        """Return the state if it is another than before; blocks."""
+        if self.git_is_busy():
             self._attempts += 1
             return None
         before = self._reading
-        if before is not None and not notified and not self._attempts and self._is_as(before):
+        if before is not None and not notified and not self._attempts:
+            # A change that was not notified of may be in the middle: it is read when next we wake.
+            self._attempts = 0 if self._is_as(before) else 1
             return None
         reading = take_reading(self._roots, self._look)
         if not reading.at_rest and self._attempts < _ATTEMPTS_MAX:
@@ -89,7 +93,11 @@ class ManifestFiles:
         self._reading = reading
         if before is not None and reading.same_as(before):
             return None
-        return self._shelf.put(reading)
+        desired = self._shelf.put(reading)
+        if desired == self._desired:
+            return None
+        self._desired = desired
+        return desired
 
     def _is_as(self, before: Reading) -> bool:
         return look_at(self._roots, before.look).same_as(before.look)
@@ -97,7 +105,7 @@ class ManifestFiles:
     def _git_locks(self) -> list[str]:
         return [lock for root in self._roots if (lock := _git_lock(root)) is not None]
 
-    def _git_is_busy(self) -> bool:
+    def git_is_busy(self) -> bool:
         if not any(os.path.exists(lock) for lock in self._git_locks()):
             self._locked_since = None
             return False
