@@ -164,12 +164,14 @@ def crashes(
     after: int = 0,
     subsets_max: int = 256,
     seed: int = 0,
+    coarse: bool = False,
 ) -> Iterator[Crash]:
     """Enumerate what crashes at any point of `log` leave. base: durable when it began.
 
     after: leave out crashes at the first so many entries (they happened before what is examined).
-    subsets_max: up to so many sets of lost effects are tried at each point of time; where there
-    are more, each single loss, each single survivor and seeded samples are.
+    coarse: tear writes in one place only.
+    subsets_max: up to so many sets of lost effects are tried at each point of time. Where there are
+    more, the notable ones come first (one lost, one left, all from some point on), then samples.
     """
     durable = base
     pending: list[_Pending] = []
@@ -181,7 +183,8 @@ def crashes(
             durable, pending = _synced(durable, pending, entry)
             continue
         if number > after:
-            yield from _at(durable, pending, number, entry, subsets_max, chance)
+            torn_at = _torn_at(entry, coarse) if isinstance(entry, Overlay) else []
+            yield from _at(durable, pending, number, entry, torn_at, subsets_max, chance)
         pending.append(_Pending(number, entry))
 
 
@@ -190,6 +193,7 @@ def _at(
     pending: Sequence[_Pending],
     number: int,
     entry: Effect,
+    torn_at: Sequence[int],
     subsets_max: int,
     chance: random.Random,
 ) -> Iterator[Crash]:
@@ -201,7 +205,7 @@ def _at(
     yield Crash(f"kill@{number}", durable, (*earlier, entry))
     settled = [item.effect for item in pending if item.settled]
     if isinstance(entry, Overlay):
-        for count in _torn_at(entry):
+        for count in torn_at:
             torn = entry.torn(count)
             yield Crash(f"torn@{number}:{count}", durable, (*earlier, torn))
             yield Crash(f"torn@{number}:{count}:alone", applied(durable, [*settled, torn]))
@@ -263,12 +267,14 @@ def _synced(durable: Image, pending: list[_Pending], sync: Sync) -> tuple[Image,
     return applied(durable, folded), left
 
 
-def _torn_at(overlay: Overlay) -> list[int]:
-    """Where a write is torn: 1 byte, half, all but one, and at sector edges."""
+def _torn_at(overlay: Overlay, coarse: bool) -> list[int]:
+    """Where a write is torn: 1 byte, half, all but one, and at sector edges; or at half only."""
     first_edge = -overlay.start % _TORN_EDGE or _TORN_EDGE
     stop = overlay.start + overlay.count
     last_edge = (stop - 1) // _TORN_EDGE * _TORN_EDGE - overlay.start
-    places = {1, overlay.count // 2, overlay.count - 1, first_edge, last_edge}
+    places = {overlay.count // 2}
+    if not coarse:
+        places |= {1, overlay.count - 1, first_edge, last_edge}
     return sorted(place for place in places if 0 < place < overlay.count)
 
 
@@ -281,11 +287,15 @@ def _subsets(
             yield from map(frozenset, itertools.combinations(numbers, count))
         return
     everything = frozenset(numbers)
-    chosen = {everything}
-    chosen.update(frozenset({number}) for number in numbers)
-    chosen.update(everything - {number} for number in numbers)
+    notable = {frozenset({number}) for number in numbers}
+    notable.update(everything - {number} for number in numbers)
     # Effects are written out roughly in order: all from some point on are lost.
-    chosen.update(frozenset(numbers[start:]) for start in range(len(numbers)))
+    notable.update(frozenset(numbers[start:]) for start in range(1, len(numbers)))
+    notable.discard(everything)
+    chosen = {everything}
+    chosen.update(
+        chance.sample(sorted(notable, key=sorted), min(len(notable), max(subsets_max - 1, 1)))
+    )
     while len(chosen) < subsets_max:
         chosen.add(frozenset(number for number in numbers if chance.random() < 0.5) or everything)
     yield from sorted(chosen, key=sorted)

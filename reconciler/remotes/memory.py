@@ -37,21 +37,28 @@ _TOTAL_BYTES = 2**40
 
 
 class MemoryFilesystem:
-    """image: what is there at first, all of it durable. fault: what goes wrong, if anything.
+    """image: what is there and durable at first. pending: effects that are there and not durable.
+    fault: what goes wrong, if anything.
 
     `calls` is everything that was asked, in order; `pass_time` moves the server's clock.
     """
 
     def __init__(
-        self, image: Image | None = None, *, reflink: bool = False, fault: Fault | None = None
+        self,
+        image: Image | None = None,
+        pending: Sequence[Effect] = (),
+        *,
+        reflink: bool = False,
+        fault: Fault | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.reflink = reflink
         self.fault = fault
         self._base = image or Image()
-        self._now = self._base
-        self._log: list[Effect | Sync] = []
-        self._next_inode = max({ROOT, *self._base.directories, *self._base.contents}) + 1
+        self._now = applied(self._base, pending)
+        self._log: list[Effect | Sync] = list(pending)
+        self._before = len(pending)
+        self._next_inode = 1 + max(_inodes_of(self._now, pending))
         self._clock_ns = 1_700_000_000 * 10**9
         self._mtimes: dict[int, int] = {}
 
@@ -62,9 +69,25 @@ class MemoryFilesystem:
         """What everybody sees now, as if all of it were durable."""
         return self._now
 
-    def crashes(self, *, subsets_max: int = 256, seed: int = 0) -> Iterator[Crash]:
+    @property
+    def forgotten(self) -> frozenset[int]:
+        """Inodes of which a sync failed: what it was to write is never durable."""
+        return frozenset(
+            entry.inode for entry in self._log if isinstance(entry, Sync) and entry.failed
+        )
+
+    def crashes(
+        self, *, subsets_max: int = 256, seed: int = 0, coarse: bool = False
+    ) -> Iterator[Crash]:
         """What a crash at any point since the beginning could have left."""
-        return crashes(self._base, self._log, subsets_max=subsets_max, seed=seed)
+        return crashes(
+            self._base,
+            self._log,
+            after=self._before,
+            subsets_max=subsets_max,
+            seed=seed,
+            coarse=coarse,
+        )
 
     def crashes_now(self, *, subsets_max: int = 256, seed: int = 0) -> Iterator[Crash]:
         """What a crash at this moment could leave."""
@@ -247,6 +270,19 @@ class MemoryFilesystem:
         if name in ("", ".", "..") or "\0" in name:
             raise _error(errno.EINVAL)
         return self._directory(above), name
+
+
+def _inodes_of(image: Image, pending: Sequence[Effect]) -> Iterator[int]:
+    """Every inode there is, or may be again after a power cut."""
+    yield ROOT
+    yield from image.contents
+    for inode, names in image.directories.items():
+        yield inode
+        yield from names.values()
+    for effect in pending:
+        yield effect.inode
+        if isinstance(effect, Naming):
+            yield from (target for _, target in effect.changes if target is not None)
 
 
 class MemoryHandle:

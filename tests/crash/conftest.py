@@ -6,7 +6,8 @@
 `scenario(remote)` writes the world before; all of it is durable then. `operation(remote)` is what
 is examined. `recovery(remote)` is what the reconciler would do afterwards; by default the same
 operation again, for operations are idempotent. `check(remote, filesystem, stage)` raises
-AssertionError if the world is not as it must be; stage is "before" or "after" recovery.
+AssertionError if the world is not as it must be; stage is "before" or "after" recovery, or
+"lasting": a power cut after it took what was not durable (debris that was removed may be back).
 
 A failing state prints a name like `cut@17:lost=3,5/kill@4` (the second crash happened during
 recovery); `CRASH_STATE=<name> pytest <test>` looks at that one alone.
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from reconciler.remotes.crashes import Image
+from reconciler.remotes.crashes import Crash, Image
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.faults import Fault, concerns
 from reconciler.remotes.file import FileRemote
@@ -90,36 +91,38 @@ class Examination:
     subsets_max: int
     findings: Findings = field(default_factory=Findings)
     seen: set[object] = field(default_factory=set)
+    outlived: set[object] = field(default_factory=set)
     only: str | None = field(default_factory=lambda: os.environ.get("CRASH_STATE"))
 
-    async def crashed(self, name: str, image: Image, depth: int = 1) -> None:
+    async def crashed(self, name: str, crash: Crash, depth: int = 1) -> None:
         """Look at what a crash left, recover, look again; then crash during the recovery."""
         if self.only and not (self.only + "/").startswith(name + "/"):
             return
         self.findings.states += 1
-        fingerprint = image.fingerprint()
+        fingerprint = crash.fingerprint()
         if fingerprint in self.seen and not self.only:
             return
         self.seen.add(fingerprint)
         self.findings.distinct += 1
-        filesystem = MemoryFilesystem(image, reflink=self.reflink)
+        filesystem = MemoryFilesystem(crash.image, crash.pending, reflink=self.reflink)
         await self._settle(name, filesystem, depth)
         if depth < self.depth:
-            for crash in filesystem.crashes(subsets_max=self.subsets_max // 4):
-                await self.crashed(f"{name}/{crash.name}", crash.image, depth + 1)
+            inner_max = max(self.subsets_max // 16, 8)
+            for inner in filesystem.crashes(subsets_max=inner_max, coarse=True):
+                await self.crashed(f"{name}/{inner.name}", inner, depth + 1)
 
     async def failed(self, name: str, filesystem: MemoryFilesystem) -> None:
         """Look at what an error left, recover, look again; then cut the power after the error."""
         self.findings.states += 1
         cuts = list(filesystem.crashes_now(subsets_max=self.subsets_max // 8))
-        fingerprint = filesystem.image.fingerprint()
+        fingerprint = cuts[0].fingerprint(), filesystem.forgotten
         if fingerprint not in self.seen or self.only:
             self.seen.add(fingerprint)
             self.findings.distinct += 1
             filesystem.fault = None
             await self._settle(name, filesystem, depth=1)
         for crash in cuts:
-            await self.crashed(f"{name}/{crash.name}", crash.image, self.depth)
+            await self.crashed(f"{name}/{crash.name}", crash, self.depth)
 
     async def _settle(self, name: str, filesystem: MemoryFilesystem, depth: int) -> None:
         try:
@@ -128,8 +131,23 @@ class Examination:
             filesystem.pass_time(LEASE_S)
             await self._recover(filesystem, depth)
             await self.check(remote_on(filesystem), filesystem, "after")
+            await self._outlives_a_power_cut(filesystem)
         except Exception as error:  # every state is looked at, whatever the one before did
+            if self.only:
+                raise
             self.findings.failures.append(f"  {name}: {type(error).__name__}: {error}")
+
+    async def _outlives_a_power_cut(self, filesystem: MemoryFilesystem) -> None:
+        """What an operation did is durable once it has returned, whatever went before it."""
+        for crash in filesystem.crashes_now(subsets_max=self.subsets_max // 16):
+            fingerprint = crash.seen.fingerprint()
+            if fingerprint not in self.outlived:
+                self.outlived.add(fingerprint)
+                survivor = MemoryFilesystem(crash.seen, reflink=self.reflink)
+                try:
+                    await self.check(remote_on(survivor), survivor, "lasting")
+                except AssertionError as error:
+                    raise AssertionError(f"after recovery, {crash.name}: {error}") from error
 
     async def _recover(self, filesystem: MemoryFilesystem, depth: int) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -172,13 +190,13 @@ def enumerate_crashes():
         await check(remote_on(filesystem), filesystem, "after")
         # Once it has returned, a power cut takes nothing of it away.
         for crash in filesystem.crashes_now(subsets_max=subsets_max):
-            survivor = MemoryFilesystem(crash.image, reflink=reflink)
-            await check(remote_on(survivor), survivor, "after")
+            survivor = MemoryFilesystem(crash.seen, reflink=reflink)
+            await check(remote_on(survivor), survivor, "lasting")
         examination = Examination(
             recovery or operation, check, failing, reflink, depth, subsets_max
         )
         for crash in filesystem.crashes(subsets_max=subsets_max):
-            await examination.crashed(crash.name, crash.image)
+            await examination.crashed(crash.name, crash)
         examination.findings.conclude(at_least)
         return examination.findings
 

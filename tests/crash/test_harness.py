@@ -12,7 +12,7 @@ async def scenario(remote):
 
 async def check(remote, filesystem, stage):
     content = filesystem.content(KEY).whole()
-    assert content == NEW if stage == "after" else content in (OLD, NEW)
+    assert content == NEW if stage != "before" else content in (OLD, NEW)
 
 
 async def write_temporary(remote, *, sync=True):

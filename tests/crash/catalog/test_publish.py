@@ -44,9 +44,16 @@ def first_point(world, stamps):
 
 @pytest.mark.parametrize("delta", [False, True], ids=["full", "delta"])
 async def test_publishing_survives_every_crash(world, stamps, failing, enumerate_crashes, delta):
+    world.disks = world.disks[:1]
     scenario, publish, recover = publishing(world, stamps, delta=delta)
     await enumerate_crashes(
-        scenario, publish, world.check, recovery=recover, failing=failing, at_least=500
+        scenario,
+        publish,
+        world.check,
+        recovery=recover,
+        failing=failing,
+        subsets_max=32,
+        at_least=500,
     )
 
 
@@ -62,7 +69,13 @@ async def test_publishing_survives_every_error(world, stamps, failing, enumerate
 async def test_the_first_point_survives_every_crash(world, stamps, failing, enumerate_crashes):
     scenario, publish, recover = first_point(world, stamps)
     await enumerate_crashes(
-        scenario, publish, world.check, recovery=recover, failing=failing, at_least=500
+        scenario,
+        publish,
+        world.check,
+        recovery=recover,
+        failing=failing,
+        subsets_max=32,
+        at_least=500,
     )
 
 
@@ -84,5 +97,11 @@ async def test_trying_again_without_cleaning_first_ends_the_same(
         await world.clean(remote)
 
     await enumerate_crashes(
-        scenario, publish, world.check, recovery=recover, failing=failing, at_least=500
+        scenario,
+        publish,
+        world.check,
+        recovery=recover,
+        failing=failing,
+        subsets_max=32,
+        at_least=500,
     )
