@@ -125,7 +125,7 @@ class DiskTree:
         self._lock = threading.Lock()
         self.disks: dict[str, Disk] = {}
         self.logs: dict[str, ChangeLog] = {}  # changed block logs by VDI uuid, see `tracking`
-        self._layers: dict[str, Layer] = {}
+        self._owners: dict[str, Disk] = {}  # by the id of their own layer
         self._load()
 
     def _load(self) -> None:
@@ -133,11 +133,10 @@ class DiskTree:
         for uuid, value in stored.items():
             sr, layer_id, size = str(value["sr"]), str(value["layer"]), int(str(value["size"]))
             layer = Layer(self._sr_directory(sr), layer_id, size, None)
-            self._layers[layer_id] = layer
-            self.disks[uuid] = Disk(self, uuid, sr, layer)
+            self._put(Disk(self, uuid, sr, layer))
         for uuid, value in stored.items():
             if value["parent"]:
-                self.disks[uuid].layer.parent = self._layers[str(value["parent"])]
+                self.disks[uuid].layer.parent = self._owners[str(value["parent"])].layer
         for uuid, value in self._database.documents("log").items():
             size, parent, child = int(str(value["size"])), str(value["parent"]), str(value["child"])
             log = ChangeLog(self.log_path(str(value["sr"]), uuid), size, parent, child)
@@ -163,7 +162,7 @@ class DiskTree:
 
     def owner(self, layer: Layer) -> Disk:
         """The disk whose own layer this is."""
-        return next(disk for disk in self.disks.values() if disk.layer is layer)
+        return self._owners[layer.id]
 
     def children(self, layer: Layer) -> list[Disk]:
         return [disk for disk in self.disks.values() if disk.layer.parent is layer]
@@ -202,10 +201,13 @@ class DiskTree:
     def _add(self, uuid: str, sr: str, layer: Layer) -> Disk:
         disk = Disk(self, uuid, sr, layer)
         with self._lock:
-            self._layers[layer.id] = layer
-            self.disks[uuid] = disk
+            self._put(disk)
         self.store(disk)
         return disk
+
+    def _put(self, disk: Disk) -> None:
+        self.disks[disk.uuid] = disk
+        self._owners[disk.layer.id] = disk
 
     def fork(self, disk: Disk, sibling: str, base: str) -> tuple[Disk, Disk | None]:
         """Snapshot or clone: a new disk with the same content, and the new base if one was made.
@@ -216,13 +218,7 @@ class DiskTree:
             old = disk.layer
             if old.parent is not None and not old.allocated:
                 return self._add(sibling, disk.sr, self._child(disk, old.parent)), None
-            with self._lock:
-                hidden = Disk(self, base, disk.sr, old)
-                self.disks[base] = hidden
-                disk.layer = self._child(disk, old)
-                self._layers[disk.layer.id] = disk.layer
-            self.store(hidden)
-            self.store(disk)
+            hidden = self.push(disk, base)
             return self._add(sibling, disk.sr, self._child(disk, old)), hidden
 
     def push(self, disk: Disk, base: str) -> Disk:
@@ -231,9 +227,9 @@ class DiskTree:
             old = disk.layer
             with self._lock:
                 hidden = Disk(self, base, disk.sr, old)
-                self.disks[base] = hidden
                 disk.layer = self._child(disk, old)
-                self._layers[disk.layer.id] = disk.layer
+                self._put(hidden)
+                self._put(disk)
             self.store(hidden)
             self.store(disk)
             return hidden
@@ -244,7 +240,7 @@ class DiskTree:
     def remove(self, disk: Disk) -> None:
         """Delete a disk that no other hangs on; readers with a plan keep their descriptors."""
         with self._lock:
-            self._layers.pop(disk.layer.id, None)
+            self._owners.pop(disk.layer.id, None)
             self.disks.pop(disk.uuid, None)
             disk.layer.remove_files()
         self._database.drop_document(_KIND, disk.uuid)
@@ -304,7 +300,8 @@ class DiskTree:
                     kept.grow(old.size)
                 leaf.layer = kept
                 del self.disks[base.uuid]
-                self._layers.pop(old.id, None)
+                del self._owners[old.id]
+                self._put(leaf)
                 old.remove_files()
             self._database.drop_document(_KIND, base.uuid)
             self.store(leaf)

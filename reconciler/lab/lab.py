@@ -25,6 +25,7 @@ from reconciler.lab.database import Database, Row
 from reconciler.lab.failures import LabError
 from reconciler.lab.faults import Faults
 from reconciler.lab.guest import Machine
+from reconciler.lab.housekeeping import Housekeeping
 from reconciler.lab.pool import Pool
 from reconciler.lab.routes import ROUTES
 from reconciler.lab.rpc import Dispatcher
@@ -101,6 +102,8 @@ class Lab:
         self._session = ""
         self._collector = Collector(self.pool)
         self._collector.start()
+        self._housekeeping = Housekeeping(self.pool)
+        self._housekeeping.start()
         self._served: Served | None = None
         self._closed = False
 
@@ -254,6 +257,7 @@ class Lab:
         self._closed = True
         if self._served is not None:
             self._served.close()
+        self._housekeeping.stop()
         self._collector.stop()
         self.pool.close()
         os.close(self._lock)
