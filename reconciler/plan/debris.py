@@ -8,17 +8,10 @@ snapshot that a chain on any remote may still want as its base.
 from collections.abc import Iterable
 
 from reconciler.ids import (
-    DiskSnapshotUuid,
-    JobId,
-    PoolName,
     RemoteName,
-    SnapshotUuid,
-    Stamp,
-    VmUuid,
     instant_of,
 )
 from reconciler.observed.chain import FileState, History
-from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, PoolView, Vm
 from reconciler.plan.actions import CleanFiles, CleanSnapshot
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import files_of
@@ -144,77 +137,3 @@ def _clean_snapshot(scope: Scope, snapshot: MarkedSnapshot) -> CleanSnapshot:
         due=instant_of(scope.snapshots[-1].stamp),
         reason=Reason.SNAPSHOT_SUPERSEDED,
     )
-
-
-def clean_orphans(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
-    """Plan to remove what interrupted steps left on a pool; name what deleted jobs left.
-
-    A snapshot that was made and never marked still has its temporary name, with the job's id in
-    it; a half-removed one has disks without a VM. Neither is touched if the job is not ours.
-    """
-    unknown: dict[JobId, int] = {}
-    for uuid in sorted(view.vms):
-        vm = view.vms[uuid]
-        for snapshot in vm.snapshots:
-            if snapshot.marks is not None:
-                if snapshot.marks.vm == uuid and snapshot.marks.job not in world.jobs_by_id:
-                    unknown[snapshot.marks.job] = unknown.get(snapshot.marks.job, 0) + 1
-            elif snapshot.name.startswith(SNAPSHOT_IN_PROGRESS):
-                _clean_unmarked(world, pool, vm, snapshot.name, snapshot.uuid, draft)
-    _clean_disks(world, pool, view, draft)
-    for job in sorted(unknown.keys() - world.desired.protected_jobs):
-        draft.hold(
-            f"pool {pool}",
-            Reason.JOB_UNKNOWN,
-            f"no manifest describes job {job}: its snapshots here ({unknown[job]}) stay, and so do"
-            " its restore points",
-        )
-
-
-def _clean_unmarked(
-    world: World, pool: PoolName, vm: Vm, name: str, uuid: SnapshotUuid, draft: Draft
-) -> None:
-    """Plan to remove a snapshot under its temporary name, unless it is being made."""
-    if not _is_ours(world, JobId(name.removeprefix(f"{SNAPSHOT_IN_PROGRESS}-"))):
-        return
-    if vm.busy or world.mode_on_pool(pool, vm.uuid) is not None:
-        return
-    snapshot = next(each for each in vm.snapshots if each.uuid == uuid)
-    draft.do(
-        CleanSnapshot(
-            pool=pool,
-            vm=vm.uuid,
-            vm_name=vm.name,
-            snapshot=uuid,
-            disks=tuple(disk.uuid for disk in snapshot.disks),
-            due=snapshot.taken_at,
-            reason=Reason.SNAPSHOT_ORPHANED,
-        )
-    )
-
-
-def _clean_disks(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
-    """Plan to remove the disks of half-removed snapshots, those of one snapshot together."""
-    left: dict[tuple[VmUuid, JobId, Stamp], list[DiskSnapshotUuid]] = {}
-    for orphan in view.orphans:
-        marks = orphan.marks
-        if _is_ours(world, marks.job) and world.mode_on_pool(pool, marks.vm) is None:
-            left.setdefault((marks.vm, marks.job, marks.stamp), []).append(orphan.uuid)
-    for (vm, _, stamp), disks in sorted(left.items()):
-        home = view.vms.get(vm)
-        draft.do(
-            CleanSnapshot(
-                pool=pool,
-                vm=vm,
-                vm_name=vm if home is None else home.name,
-                snapshot=None,
-                disks=tuple(sorted(disks)),
-                due=instant_of(stamp),
-                reason=Reason.SNAPSHOT_ORPHANED,
-            )
-        )
-
-
-def _is_ours(world: World, job: JobId) -> bool:
-    found = world.jobs_by_id.get(job)
-    return found is not None and not found.suspend

@@ -25,13 +25,19 @@ from reconciler.plan.reasons import Reason
 from reconciler.plan.world import MarkedSnapshot, Obstacle, Scope, Slot, Target, answered
 
 
-def request_of(desired: Desired, job: Job) -> datetime | None:
-    """Return the latest moment at which a run of the job was asked for, to the second.
+def request_of(desired: Desired, job: Job, draft: Draft) -> datetime | None:
+    """Return the latest moment that has come for which a run of the job was asked, to the second.
 
     Points are named to the second; one taken in the second of the request answers it.
     """
-    asked = [request.at for request in desired.requests if request.job == job.name]
-    return max(asked).replace(microsecond=0) if asked else None
+    asked = [
+        request.at.replace(microsecond=0) for request in desired.requests if request.job == job.name
+    ]
+    for at in asked:
+        if at > draft.now:
+            why = "a run was asked for, but not before its time"
+            draft.hold(f"job {job.name}", Reason.WAITING_FOR_SLOT, why, until=at)
+    return max((at for at in asked if at <= draft.now), default=None)
 
 
 def rule(

@@ -16,7 +16,7 @@ from reconciler.ids import RemoteName
 from reconciler.observed.chain import History
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
-from reconciler.plan import debris, due, guard, lineage, merge, retention
+from reconciler.plan import debris, due, guard, lineage, merge, retention, strays
 from reconciler.plan.actions import (
     Action,
     CleanFiles,
@@ -88,7 +88,10 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     for remote in sorted(desired.remotes):
         _tidy_remote(world, remote, draft)
     for pool, view in world.pools():
-        debris.clean_orphans(world, pool, view, draft)
+        strays.clean_unmarked(world, pool, view, draft)
+        strays.clean_strays(world, pool, view, draft)
+        strays.clean_disks(world, pool, view, draft)
+        strays.report(world, pool, view, draft)
     actions = tuple(sorted(draft.actions, key=_debt))
     held = tuple(sorted(draft.held, key=_held_order))
     return Plan(
@@ -114,7 +117,7 @@ def _plan_job(world: World, job: Job, draft: Draft) -> None:
         following = schedule.schedule.next_due(world.now)
         if not schedule.suspend and following.year < datetime.max.year:
             draft.wake(following)
-    request = due.request_of(world.desired, job)
+    request = due.request_of(world.desired, job, draft)
     ledgers = {remote: retention.Ledger() for remote in job.remotes}
     is_seen = {remote: isinstance(world.remote(remote), RemoteView) for remote in job.remotes}
     matched = 0

@@ -155,6 +155,11 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
         as_of=now,
         vms={vm.uuid: vm for vm in vms},
         orphans=orphans,
+        strays=tuple(
+            replace(_snapshot(each["vm"], each, {"root": 10 * GIB}, names), name=each["vm"])
+            for each in part.get("strays", [])
+        ),
+        unreadable=tuple(part.get("unreadable", ())),
     )
 
 
@@ -313,6 +318,10 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
             view = _pool_of(observed, action.pool)
             orphans = tuple(each for each in view.orphans if each.uuid not in action.disks)
             return _with_pool(observed, replace(view, orphans=orphans, as_of=now))
+        case act.CleanSnapshot() if action.vm not in _pool_of(observed, action.pool).vms:
+            view = _pool_of(observed, action.pool)
+            strays = tuple(each for each in view.strays if each.uuid != action.snapshot)
+            return _with_pool(observed, replace(view, strays=strays, as_of=now))
         case act.CleanSnapshot():
             return _with_vm(
                 observed,
