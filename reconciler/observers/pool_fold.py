@@ -54,6 +54,7 @@ class PoolFold:
         self._view: PoolView | None = None
         self._touched = Touched()
         self._pending: set[str] = set()
+        self._twins: set[str] = set()
         self._changed = False
 
     def apply(self, changes: Sequence[Change], as_of: datetime) -> PoolView:
@@ -116,8 +117,10 @@ class PoolFold:
         """Fold one VM anew; tell whether the picture of it, or what is odd about it, changed."""
         odd: list[str] = []
         vm = self._vm(ref, odd)
+        self._twins.discard(ref)
         if vm is not None and self._ref_of.get(vm.uuid, ref) != ref:
             odd.append(f"VM {vm.uuid} is there twice; the second one is left out")
+            self._twins.add(ref)
             vm = None
         changed = self._odd.pop(ref, ()) != tuple(odd)
         if odd:
@@ -125,6 +128,7 @@ class PoolFold:
         before = self._uuid_of.pop(ref, None)
         if before is not None and (vm is None or vm.uuid != before):
             del self._vms[before], self._ref_of[before]
+            self._pending.update(self._twins)  # one of them may have waited for this uuid
             changed = True
         if vm is not None:
             changed |= self._vms.get(vm.uuid) != vm

@@ -78,7 +78,7 @@ class Touched:
 
 
 class PoolTables:
-    """The objects by reference, and the two joins that XAPI only gives from one side."""
+    """The objects by reference, and the joins followed against their direction."""
 
     def __init__(self) -> None:
         self.pools: dict[str, PoolRecord] = {}
@@ -90,6 +90,9 @@ class PoolTables:
         self.unreadable: dict[tuple[str, str], str] = {}
         self.unreadable_version = 0
         self._vbds_of_vdi: dict[str, set[str]] = defaultdict(set)
+        self._vbds_of_vm: dict[str, set[str]] = defaultdict(set)
+        self._listers_of_vbd: dict[str, set[str]] = defaultdict(set)
+        self._snapshots_of_vdi: dict[str, set[str]] = defaultdict(set)
         self._snapshots_of_vm: dict[str, set[str]] = defaultdict(set)
 
     def apply(self, changes: Sequence[Change], touched: Touched) -> None:
@@ -124,6 +127,7 @@ class PoolTables:
         before, after = self._replace(self.vms, change, VmRecord)
         if before == after:
             return
+        vbds = set(self._vbds_of_vm.get(change.ref, ()))
         for record, join in ((before, False), (after, True)):
             if record is None:
                 continue
@@ -131,9 +135,12 @@ class PoolTables:
                 _join(self._snapshots_of_vm, record.snapshot_of, record.ref, join)
                 touched.vms.add(record.snapshot_of)
             for vbd in record.vbds:
-                if (joined := self.vbds.get(vbd)) is not None and joined.vdi is not None:
-                    touched.vdis.add(joined.vdi)
+                _join(self._listers_of_vbd, vbd, record.ref, join)
+            vbds.update(record.vbds)
         touched.vms.add(change.ref)
+        for vbd in vbds:
+            if (joined := self.vbds.get(vbd)) is not None and joined.vdi is not None:
+                touched.vdis.add(joined.vdi)
 
     def _apply_vbd(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.vbds, change, VbdRecord)
@@ -143,17 +150,24 @@ class PoolTables:
             if record is None:
                 continue
             if record.vm is not None:
-                touched.vms.add(record.vm)
+                _join(self._vbds_of_vm, record.vm, record.ref, join)
             if record.vdi is not None:
                 _join(self._vbds_of_vdi, record.vdi, record.ref, join)
                 touched.vdis.add(record.vdi)
+        touched.vms.update(self._listers_of_vbd.get(change.ref, ()))
 
     def _apply_vdi(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.vdis, change, VdiRecord)
         if before == after:
             return
+        for record, join in ((before, False), (after, True)):
+            if record is not None and record.snapshot_of is not None:
+                _join(self._snapshots_of_vdi, record.snapshot_of, record.ref, join)
         touched.vdis.add(change.ref)
-        touched.vms.update(vbd.vm for vbd in self.vbds_of_vdi(change.ref) if vbd.vm is not None)
+        # its snapshots too: they name the live disk that they are of
+        for vdi in (change.ref, *self._snapshots_of_vdi.get(change.ref, ())):
+            for vbd in self._vbds_of_vdi.get(vdi, ()):
+                touched.vms.update(self._listers_of_vbd.get(vbd, ()))
 
     def _apply_sr(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.srs, change, SrRecord)

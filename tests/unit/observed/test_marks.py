@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid
@@ -89,6 +89,7 @@ def test_marks_that_make_no_sense_are_said_to(key, value):
         read_marks(config, SELF)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(MARK_KEYS)), st.text(max_size=40)))
 def test_no_marks_raise_anything_else(noise):
     config = {**write_marks(MARKS, SELF, {}), **noise, OWNER_KEY: "reconciler", SELF_KEY: SELF}

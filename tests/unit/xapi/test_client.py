@@ -12,7 +12,7 @@ from reconciler.xapi.errors import (
     Untrusted,
     XapiFailure,
 )
-from reconciler.xapi.trust import Pins, Trust, parse_fingerprints, trust_of
+from reconciler.xapi.trust import Pins, Trust, parse_fingerprints
 
 
 def pinned(certificate):
@@ -358,17 +358,6 @@ async def test_members_certificates_are_learned_from_a_pinned_master(
 
     master.handlers["VM.get_all"] = is_slave
     assert await client.call("VM.get_all") == ["x"]
-
-
-@pytest.mark.parametrize("text", ["", "abc", "g" * 64, "a" * 63, ",", "a" * 64 + ",x"])
-def test_a_fingerprint_that_is_none_is_refused(text):
-    with pytest.raises(ValueError):
-        trust_of(None, text)
-
-
-def test_fingerprints_are_taken_as_tools_print_them():
-    upper = ":".join(["AB"] * 32)
-    assert parse_fingerprints(f"{upper}, {'cd' * 32}") == {"ab" * 32, "cd" * 32}
 
 
 async def test_secrets_stay_inside(host, connect, caplog, refuse, password):

@@ -2,7 +2,7 @@ import contextlib
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.xapi.errors import StreamBroken
@@ -36,12 +36,14 @@ def chunked(content, sizes):
     return bytes(out + b"0\r\nTrailer: x\r\n\r\n")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(1, 50)), st.integers(1, 9), st.integers(1, 9))
 def test_any_chunking_gives_the_same_body(content, sizes, step, view_bytes):
     wire = chunked(content, sizes)
     assert read_all(Chunked(), feed_of(wire, step), view_bytes) == content
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 9))
 def test_a_length_ends_the_body_and_leaves_the_rest(content, step):
     feed = feed_of(content + b"more", step)
@@ -76,6 +78,7 @@ def test_malformed_chunks_are_broken(wire):
         read_all(Chunked(), feed_of(wire))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_else(wire):
     with contextlib.suppress(StreamBroken):

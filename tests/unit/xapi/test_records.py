@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.xapi.errors import BadRecord
@@ -114,6 +114,7 @@ def test_nonsense_in_a_deciding_field_is_said(kind, fields):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
 @given(extra=st.dictionaries(FIELDS, JSON, max_size=6))
 def test_no_record_raises_anything_else(kind, extra):
     try:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.xapi.errors import BadAnswer, HostIsSlave, XapiFailure
@@ -89,6 +89,7 @@ def test_anything_else_is_a_bad_answer(body):
         decode_answer(body, "m", 7)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(body):
     with pytest.raises((BadAnswer, XapiFailure)):
