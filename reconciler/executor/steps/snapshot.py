@@ -76,7 +76,7 @@ async def _stamp(after: Stamp | None, clock: Clock) -> Stamp:
         now: datetime = clock.now()
         if earliest - now > _AHEAD_MAX:
             raise Refused(
-                Reason.WORLD_CHANGED,
+                Reason.CLOCK_BEHIND,
                 f"the newest point is dated {instant_of(after):%Y-%m-%d %H:%M:%S} UTC, which is "
                 "still to come: one of the clocks is wrong",
             )
