@@ -55,8 +55,7 @@ class Reconciler:
         self._loop = Loop(desired, self._gather.observed, progress, clock)
         self._executor = Executor(
             desired,
-            self._gather.observed,
-            self._loop.plan,
+            self._loop.report,
             progress,
             self._connections,
             self._records,

@@ -15,7 +15,6 @@ from reconciler.desired.state import Desired
 from reconciler.latest import Latest
 from reconciler.observed.progress import Progress
 from reconciler.observed.state import Observed
-from reconciler.plan.plan import Plan
 from reconciler.plan.planner import plan
 from reconciler.status.report import Report
 
@@ -32,7 +31,6 @@ class Loop:
         progress: Latest[Progress],
         clock: Clock,
     ) -> None:
-        self.plan: Latest[Plan] = Latest(Plan())
         self.report: Latest[Report | None] = Latest(None)
         self._desired = desired
         self._observed = observed
@@ -60,6 +58,5 @@ class Loop:
         # Ten thousand VMs take most of a second: the event loop has bytes to move meanwhile.
         planned = await asyncio.to_thread(plan, desired, observed, now)
         report = Report(desired=desired, observed=observed, plan=planned, at=now)
-        self.plan.put(planned)
         self.report.put(report)
         return report

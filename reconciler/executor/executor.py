@@ -24,12 +24,11 @@ from reconciler.executor.verdict import verdict
 from reconciler.ids import ActionId, PoolName
 from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
-from reconciler.observed.state import Observed
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.admit import decide, subject_of
 from reconciler.plan.claims import claims_of, touched_by
-from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
+from reconciler.status.report import Report
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +43,7 @@ class Executor:
     def __init__(
         self,
         desired: Latest[Desired],
-        observed: Latest[Observed],
-        plan: Latest[Plan],
+        report: Latest[Report | None],
         progress: Latest[Progress],
         connections: Connections,
         records: Records,
@@ -53,8 +51,7 @@ class Executor:
     ) -> None:
         self.transfers = Transfers()
         self._desired = desired
-        self._observed = observed
-        self._plan = plan
+        self._report = report
         self._progress = progress
         self._connections = connections
         self._records = records
@@ -65,19 +62,28 @@ class Executor:
     async def run(self) -> None:
         """Follow the plan for ever."""
         bell = asyncio.Event()
-        self._plan.ring(bell)
+        self._report.ring(bell)
         async with asyncio.TaskGroup() as group:
             while True:
                 bell.clear()
-                plan = self._plan.value
-                for cancelled in plan.cancel:
-                    if (task := self._tasks.get(cancelled)) is not None:
-                        task.cancel()
-                observed = replace(self._observed.value, progress=self._progress.value)
-                admission = decide(plan, self._desired.value, observed, self._clock.now())
-                for action in admission.actions:
-                    self._start(group, action)
-                await wait_until(bell, self._clock, admission.wake_at)
+                report = self._report.value
+                wake_at = self._follow(group, report) if report is not None else None
+                await wait_until(bell, self._clock, wake_at)
+
+    def _follow(self, group: asyncio.TaskGroup, report: Report) -> datetime | None:
+        """Start and cancel what a plan says; return when to ask again.
+
+        A plan is judged by the very picture it was made from: with a newer one, an action that was
+        planned on an old view would pass for one that was planned on the new.
+        """
+        for cancelled in report.plan.cancel:
+            if (task := self._tasks.get(cancelled)) is not None:
+                task.cancel()
+        observed = replace(report.observed, progress=self._progress.value)
+        admission = decide(report.plan, report.desired, observed, self._clock.now())
+        for action in admission.actions:
+            self._start(group, action)
+        return admission.wake_at
 
     def _start(self, group: asyncio.TaskGroup, action: Action) -> None:
         started_at = self._clock.now()
@@ -100,7 +106,7 @@ class Executor:
         try:
             await carry_out(action, self._tools(gauge))
         except asyncio.CancelledError:
-            asked_for = id_of(action) in self._plan.value.cancel
+            asked_for = self._is_cancelled(id_of(action))
             attempt = self._attempt(action, Reason.CANCELLED if asked_for else Reason.INTERRUPTED)
             self._note_end(action, attempt)
             await asyncio.shield(self._note_record(row, attempt, gauge, "Cancelled"))
@@ -123,6 +129,10 @@ class Executor:
             log.info("action ended", **_fields(action), bytes=gauge.done_bytes)
             self._note_end(action, attempt)
             await self._note_record(row, attempt, gauge, "Succeeded")
+
+    def _is_cancelled(self, action: ActionId) -> bool:
+        report = self._report.value
+        return report is not None and action in report.plan.cancel
 
     def _tools(self, gauge: Gauge) -> Tools:
         return Tools(
