@@ -71,6 +71,7 @@ class _Resolver:
         self._read()
         self._find_duplicates()
         self._keep_unseen()
+        self._doubt_torn_files()
         self._admit(POOL)
         self._admit(REMOTE)
         self._settle_remotes()
@@ -154,6 +155,28 @@ class _Resolver:
         for identity, good in self._before.items():
             if identity not in self._declared and good.path in unclear:
                 self._fault(identity)
+
+    def _doubt_torn_files(self) -> None:
+        """A part that nobody can name may be the rest of the part above it: a `---` too many.
+
+        So what the file says of objects that were good before is not believed, and of those that
+        are new, nothing is deleted.
+        """
+        torn = {
+            file.path
+            for file in self._files
+            if file.problems or any(broken.identity is None for broken in file.broken)
+        }
+        torn |= {
+            one.document.path for one in self._manifests if one.identity is None and not one.foreign
+        }
+        for manifest in self._manifests:
+            if manifest.identity is None or manifest.document.path not in torn:
+                continue
+            if manifest.identity in self._before:
+                self._fault(manifest.identity)
+            elif manifest.identity.kind == JOB:
+                self._protected.add(job_id(manifest.identity, manifest.pinned_job))
 
     # ── what is in force ──
 

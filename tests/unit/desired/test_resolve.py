@@ -293,6 +293,21 @@ class TestLastGoodVersion:
         third = resolved(second.good, a=remote.replace("path", "pth"), b=moved)
         assert third.desired.remotes == first.desired.remotes
 
+    @pytest.mark.parametrize("rest", ["  x: [", "  daily: 7", "- y"])
+    def test_a_document_torn_in_two_is_not_a_shorter_document(
+        self, resolved: Resolve, pool: str, remote: str, job: str, rest: str
+    ) -> None:
+        text = job.replace("{last: 7}", "\n    last: 3\n    weekly: 4")
+        first = resolved(a=pool, b=remote, c=text)
+        torn = text.replace("    weekly", f"---\n{rest}\n  weekly")
+        second = resolved(first.good, a=pool, b=remote, c=torn)
+        assert second.desired.problems
+        assert second.desired.jobs == first.desired.jobs
+        assert NIGHTLY_ID in second.desired.protected_jobs
+        fresh = resolved(a=pool, b=remote, c=torn).desired
+        assert JobName("nightly") in fresh.jobs
+        assert fresh.protected_jobs == {NIGHTLY_ID}
+
     def test_of_a_broken_job_the_pinned_id_is_protected_even_when_never_seen_good(
         self, resolved: Resolve, job: str
     ) -> None:
