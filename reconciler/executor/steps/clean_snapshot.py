@@ -79,6 +79,9 @@ async def _ours(
         marks = read_marks(snapshot.other_config, snapshot.uuid)
     except ValueError:
         marks = None
+    if marks is not None and action.reason is Reason.SNAPSHOT_ORPHANED:
+        # It was marked after the plan looked: a whole snapshot, which a point may be made from.
+        raise Refused(Reason.WORLD_CHANGED, f"{where} is marked by now, and no orphan")
     if marks is None:
         marks = await _marks_by_name(client, snapshot, action, tools)
     if marks is None:
