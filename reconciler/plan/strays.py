@@ -33,10 +33,12 @@ def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> 
         marks = snapshot.marks
         if marks is None:
             if _is_ours(world, _job_in_name(snapshot)):
-                draft.do(_clean(pool, None, "", snapshot))
+                draft.do(_clean(pool, None, "", snapshot, Reason.SNAPSHOT_ORPHANED))
         elif _is_ours(world, marks.job) and world.mode_on_pool(pool, marks.vm) is None:
             if _has_point(world, marks):
-                draft.do(_clean(pool, marks.vm, snapshot.name, snapshot))
+                draft.do(
+                    _clean(pool, marks.vm, snapshot.name, snapshot, Reason.SNAPSHOT_SUPERSEDED)
+                )
             else:
                 why = f"the VM of {snapshot.name} is gone, and no remote has the point of this one"
                 draft.hold(f"pool {pool}", Reason.SNAPSHOT_ORPHANED, why)
@@ -84,7 +86,9 @@ def report(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
             )
 
 
-def _clean(pool: PoolName, vm: VmUuid | None, vm_name: str, snapshot: Snapshot) -> CleanSnapshot:
+def _clean(
+    pool: PoolName, vm: VmUuid | None, vm_name: str, snapshot: Snapshot, reason: Reason
+) -> CleanSnapshot:
     return CleanSnapshot(
         pool=pool,
         vm=vm,
@@ -92,7 +96,7 @@ def _clean(pool: PoolName, vm: VmUuid | None, vm_name: str, snapshot: Snapshot) 
         snapshot=snapshot.uuid,
         disks=tuple(disk.uuid for disk in snapshot.disks),
         due=snapshot.taken_at,
-        reason=Reason.SNAPSHOT_ORPHANED,
+        reason=reason,
     )
 
 
