@@ -47,11 +47,6 @@ def get_server_certificate(call: Call, host: str) -> Value:
     return call.pool.certificate
 
 
-@method("host.list_methods(host:ref:host)")
-def list_methods_of_host(call: Call, host: str) -> Value:
-    return []
-
-
 @method("host.enable(host:ref:host)", asynchronous=True)
 def enable(call: Call, host: str) -> Value:
     call.pool.database.set(call.pool.database.row("host", host), enabled=True)

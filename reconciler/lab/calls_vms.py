@@ -15,7 +15,7 @@ from reconciler.lab.operations import (
     vm_operation,
 )
 from reconciler.lab.pool import Pool
-from reconciler.lab.power import halt
+from reconciler.lab.power import halt, possible_hosts
 from reconciler.lab.values import NULL, Value, new_uuid
 
 METHODS = Registry()
@@ -230,6 +230,11 @@ def set_memory(call: Call, ref: str, value: int) -> Value:
         vm, memory_static_max=value, memory_dynamic_min=value, memory_dynamic_max=value
     )
     return ""
+
+
+@method("VM.get_possible_hosts(vm:ref:VM)", asynchronous=True)
+def get_possible_hosts(call: Call, ref: str) -> Value:
+    return possible_hosts(call.pool, call.pool.database.row("VM", ref))
 
 
 @method("VM.set_is_default_template(vm:ref:VM, value:bool)", asynchronous=True)

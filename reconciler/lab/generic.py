@@ -65,8 +65,13 @@ def _getter(registry: Registry, table: Table, field: Field) -> None:
     registry.add(Method(f"{table.name}.get_{field.name}", (_subject(table),), get, False, True))
 
 
-def add_setters(registry: Registry, table: Table, field: Field) -> None:
-    """`set_`, and for maps `add_to_` and `remove_from_`, for sets `add_` and `remove_`."""
+def add_setters(
+    registry: Registry, table: Table, field: Field, *, asynchronous: bool = False
+) -> None:
+    """`set_`, and for maps `add_to_` and `remove_from_`, for sets `add_` and `remove_`.
+
+    Those of plain fields have no `Async.` form; those that are messages of their own may.
+    """
 
     def assign(call: Call, ref: str, value: Value) -> Value:
         call.pool.database.set(_row(call, table, ref), **{field.name: value})
@@ -74,15 +79,17 @@ def add_setters(registry: Registry, table: Table, field: Field) -> None:
 
     value = Parameter("value", field.type, None, False)
     registry.add(
-        Method(f"{table.name}.set_{field.name}", (_subject(table), value), assign, False, True)
+        Method(
+            f"{table.name}.set_{field.name}", (_subject(table), value), assign, asynchronous, True
+        )
     )
     if field.type.startswith("map("):
-        _map_setters(registry, table, field)
+        _map_setters(registry, table, field, asynchronous)
     if field.type.startswith("set("):
-        _set_setters(registry, table, field)
+        _set_setters(registry, table, field, asynchronous)
 
 
-def _map_setters(registry: Registry, table: Table, field: Field) -> None:
+def _map_setters(registry: Registry, table: Table, field: Field, asynchronous: bool) -> None:
     key_kind, _, value_kind = field.type[4:-1].partition(",")
     key = Parameter("key", key_kind, None, False)
     value = Parameter("value", value_kind, None, False)
@@ -104,12 +111,12 @@ def _map_setters(registry: Registry, table: Table, field: Field) -> None:
 
     subject = _subject(table)
     add_name = f"{table.name}.add_to_{field.name}"
-    registry.add(Method(add_name, (subject, key, value), add_to, False, True))
+    registry.add(Method(add_name, (subject, key, value), add_to, asynchronous, True))
     remove_name = f"{table.name}.remove_from_{field.name}"
-    registry.add(Method(remove_name, (subject, key), remove_from, False, True))
+    registry.add(Method(remove_name, (subject, key), remove_from, asynchronous, True))
 
 
-def _set_setters(registry: Registry, table: Table, field: Field) -> None:
+def _set_setters(registry: Registry, table: Table, field: Field, asynchronous: bool) -> None:
     value = Parameter("value", field.type[4:-1], None, False)
 
     def add(call: Call, ref: str, value: str) -> Value:
@@ -130,9 +137,11 @@ def _set_setters(registry: Registry, table: Table, field: Field) -> None:
         return ""
 
     subject = _subject(table)
-    registry.add(Method(f"{table.name}.add_{field.name}", (subject, value), add, False, True))
+    registry.add(
+        Method(f"{table.name}.add_{field.name}", (subject, value), add, asynchronous, True)
+    )
     remove_name = f"{table.name}.remove_{field.name}"
-    registry.add(Method(remove_name, (subject, value), remove, False, True))
+    registry.add(Method(remove_name, (subject, value), remove, asynchronous, True))
 
 
 def constructor_values(class_name: str, struct: dict[str, Value]) -> dict[str, Value]:

@@ -15,17 +15,23 @@ from reconciler.lab.pool import Pool
 from reconciler.lab.values import NULL, now
 
 
-def place(pool: Pool, vm: Row) -> str:
-    """A host that is enabled and sees every disk: the affinity, the master, any."""
+def possible_hosts(pool: Pool, vm: Row) -> list[str]:
+    """The hosts that are enabled and see every disk: the affinity first, then the master."""
     vbds = (pool.database.row("VBD", ref) for ref in vm.members("VBDs"))
     vdis = (pool.database.find("VDI", vbd.text("VDI")) for vbd in vbds)
     storages = {vdi.text("SR") for vdi in vdis if vdi is not None}
-    for host in (vm.text("affinity"), pool.master, *pool.database.tables["host"]):
-        row = pool.database.find("host", host)
-        usable = row is not None and row.flag("enabled")
-        if usable and all(pool.sees(host, storage) for storage in storages):
-            return host
-    raise Failure("NO_HOSTS_AVAILABLE")
+    wanted = (vm.text("affinity"), pool.master, *pool.database.tables["host"])
+    rows = [pool.database.find("host", host) for host in dict.fromkeys(wanted)]
+    enabled = [row.ref for row in rows if row is not None and row.flag("enabled")]
+    return [host for host in enabled if all(pool.sees(host, one) for one in storages)]
+
+
+def place(pool: Pool, vm: Row) -> str:
+    """Where a machine starts."""
+    hosts = possible_hosts(pool, vm)
+    if not hosts:
+        raise Failure("NO_HOSTS_AVAILABLE")
+    return hosts[0]
 
 
 def start(pool: Pool, vm: Row, host: str, *, paused: bool) -> None:

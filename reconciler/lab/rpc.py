@@ -33,41 +33,35 @@ _PARTS = (
     calls_vms,
 )
 
-# Fields that the schema calls read-only and that have a message to set them all the same.
-_SETTABLE: dict[str, tuple[str, ...]] = {
-    "VM": (
-        *("NVRAM", "ha_restart_priority", "ha_always_run", "memory_dynamic_max"),
-        *("memory_dynamic_min", "memory_static_max", "memory_static_min", "HVM_shadow_multiplier"),
-        *("VCPUs_max", "VCPUs_at_startup", "bios_strings", "snapshot_schedule", "start_delay"),
-        *("shutdown_delay", "order", "suspend_VDI", "appliance", "has_vendor_device"),
-        *("actions_after_crash", "domain_type", "HVM_boot_policy", "blocked_operations"),
-        *("other_config", "platform"),
-    ),
-    "VDI": (
-        *("managed", "sharable", "read_only", "missing", "virtual_size", "physical_utilisation"),
-        *("is_a_snapshot", "snapshot_of", "snapshot_time", "metadata_of_pool", "allow_caching"),
-        "cbt_enabled",
-    ),
-    "SR": (
-        *("shared", "name_label", "name_description", "physical_size", "virtual_allocation"),
-        "physical_utilisation",
-    ),
-    "VIF": ("locking_mode", "ipv4_allowed", "ipv6_allowed"),
-    "task": ("other_config",),
-    "PBD": ("device_config",),
-    "network": ("default_locking_mode",),
-    "PIF": ("disallow_unplug", "primary_address_type"),
-    "host": ("power_on_mode", "iscsi_iqn", "multipathing", "license_params"),
-    "pool": ("igmp_snooping_enabled", "ha_host_failures_to_tolerate", "guest_agent_config"),
+# Fields that the schema calls read-only and that have a message to set them all the same; a star
+# says that the message also exists as `Async.`.
+_SETTABLE: dict[str, str] = {
+    "VM": """NVRAM ha_restart_priority ha_always_run memory_dynamic_max memory_dynamic_min
+        memory_static_max memory_static_min HVM_shadow_multiplier VCPUs_max VCPUs_at_startup
+        bios_strings* snapshot_schedule start_delay* shutdown_delay* order* suspend_VDI*
+        appliance* has_vendor_device* actions_after_crash* domain_type HVM_boot_policy
+        blocked_operations* other_config platform""",
+    "VDI": """managed sharable read_only missing virtual_size physical_utilisation is_a_snapshot
+        snapshot_of snapshot_time metadata_of_pool allow_caching* cbt_enabled*""",
+    "SR": """shared* name_label* name_description* physical_size virtual_allocation
+        physical_utilisation""",
+    "VIF": "locking_mode* ipv4_allowed* ipv6_allowed*",
+    "task": "other_config*",
+    "PBD": "device_config*",
+    "network": "default_locking_mode*",
+    "PIF": "disallow_unplug* primary_address_type*",
+    "host": "iscsi_iqn* multipathing* license_params*",
+    "pool": "igmp_snooping_enabled* ha_host_failures_to_tolerate* guest_agent_config*",
 }
 
 
 def _all_methods() -> dict[str, Method]:
     registry = generic.generic_methods()
     for class_name, fields in _SETTABLE.items():
-        for field in fields:
-            table = TABLES[class_name]
-            generic.add_setters(registry, table, table.fields[field])
+        table = TABLES[class_name]
+        for field in fields.split():
+            known = table.fields[field.rstrip("*")]
+            generic.add_setters(registry, table, known, asynchronous=field.endswith("*"))
     for part in _PARTS:
         registry.methods.update(part.METHODS.methods)
     return registry.methods

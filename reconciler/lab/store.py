@@ -21,12 +21,12 @@ class Store:
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS objects "
-            "(kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+            "(kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
         )
 
     def load(self) -> Iterator[tuple[str, str, dict[str, Value]]]:
-        """Every stored (kind, key, value)."""
-        rows = self._connection.execute("SELECT kind, key, value FROM objects")
+        """Every stored (kind, key, value), in the order in which they were first saved."""
+        rows = self._connection.execute("SELECT kind, key, value FROM objects ORDER BY rowid")
         for kind, key, text in rows:
             yield kind, key, json.loads(text)
 
@@ -40,7 +40,8 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?)",
+                "INSERT INTO objects VALUES (?, ?, ?) "
+                "ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value",
                 [(kind, key, json.dumps(value)) for kind, key, value in changed],
             )
             connection.executemany("DELETE FROM objects WHERE kind=? AND key=?", list(removed))
