@@ -34,9 +34,8 @@ class Guest:
     lab: LabProcess
     copies: list[Path]
 
-    def write(self, disk: int, offset: int, content: bytes, scratch: Path) -> None:
-        scratch.write_bytes(content)
-        self.lab.write("web", disk, offset, scratch)
+    def write(self, disk: int, offset: int, content: bytes) -> None:
+        self.lab.write("web", disk, [(offset, content)])
         with self.copies[disk].open("r+b") as file:
             file.seek(offset)
             file.write(content)
@@ -94,7 +93,7 @@ def test_a_killed_operator_ends_as_one_that_was_not(
         said = place.operator.run(instant)
         for number, size_mib in enumerate(SIZES_MIB):
             offset = chance.randrange(size_mib - 6) * MIB + 512
-            guest.write(number, offset, chance.randbytes(5 * MIB), tmp_path / "piece")
+            guest.write(number, offset, chance.randbytes(5 * MIB))
     points = said[-1]["points"]
     assert len(points) == 2, said[-1]
     for point, images in zip(points, contents[-2:], strict=True):
