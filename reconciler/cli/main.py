@@ -24,11 +24,6 @@ COMMANDS = {
     "describe": Address("reconciler.cli.describe", "describe", "Show all that is known of one."),
     "backup": Address("reconciler.cli.backup", "backup", "Run a job now."),
     "restore": Address("reconciler.cli.restore", "restore", "Restore a VM, or one disk to a file."),
-    "demo": Address(
-        "reconciler.cli.demo",
-        "demo",
-        "Run the main job on a simulated pool with real disks: about a minute.",
-    ),
     "lab": Address("reconciler.lab.command", "app", "A simulated pool with real disks."),
     "demo": Address("reconciler.cli.demo", "demo", "See the main job work, on a simulated pool."),
     "crd": Address("reconciler.cli.crd", "crd", "Print the kinds as CustomResourceDefinitions."),

@@ -37,7 +37,11 @@ class Located:
 
     def chains(self) -> tuple[tuple[DiskFile, ...], ...]:
         """The files each disk is read from, tip first. Raises BrokenChain."""
-        return tuple(chain_of(self.history.files, disk.path) for disk in self.point.disks)
+        return tuple(self.chain_of_disk(number) for number in range(len(self.point.disks)))
+
+    def chain_of_disk(self, number: int) -> tuple[DiskFile, ...]:
+        """The files one disk is read from, tip first. Raises BrokenChain."""
+        return chain_of(self.history.files, self.point.disks[number].path)
 
     def broken(self) -> str:
         """Why it cannot be restored; "" if it can."""

@@ -91,9 +91,16 @@ def _run(job: str, due: datetime, group: list[Try]) -> Run:
 
 
 def _state(newest: dict[tuple[str, str | None, str], Try]) -> RunState:
-    """A snapshot whose VM has no export yet is half a backup, whatever became of it since."""
-    outcomes = {each.outcome for each in newest.values()}
+    """A snapshot whose VM has no export yet is half a backup, whatever became of it since.
+
+    One that a kill kept from noting its end, but that was exported later, was whole all the same.
+    """
     exported = {vm for verb, vm, _ in newest if verb == "export"}
+    outcomes = {
+        each.outcome
+        for (verb, vm, _), each in newest.items()
+        if not (verb == "snapshot" and vm in exported)
+    }
     half = any(
         verb == "snapshot" and _done(each) and vm not in exported
         for (verb, vm, _), each in newest.items()

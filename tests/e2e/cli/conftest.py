@@ -114,11 +114,7 @@ class World:
         self.root.mkdir(exist_ok=True)
         (self.root / "lab").mkdir()
         for name, contents in disks.items():
-            images = []
-            for number, content in enumerate(contents):
-                images.append(self.root / f"image-{number}")
-                images[-1].write_bytes(content)
-            self._lab("import", name, *images, "--tag", "prod")
+            self.import_vm(name, *contents)
         self.lab = subprocess.Popen(
             [sys.executable, "-m", "reconciler", "lab", "up", "--dir", str(self.root / "lab")],
             stdout=subprocess.PIPE,
@@ -129,6 +125,13 @@ class World:
         self.manifests.mkdir()
         (self.manifests / "places.yaml").write_text(self.places())
         (self.manifests / "job.yaml").write_text(JOB)
+
+    def import_vm(self, name: str, *contents: bytes) -> None:
+        images = []
+        for number, disk in enumerate(contents):
+            images.append(self.root / f"image-{number}")
+            images[-1].write_bytes(disk)
+        self._lab("import", name, *images, "--tag", "prod")
 
     def stop(self) -> None:
         if self.lab is not None:

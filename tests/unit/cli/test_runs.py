@@ -57,6 +57,7 @@ def newest_first(*tries: Try) -> list[Try]:
         ({"snapshot": "Succeeded", "export": "Interrupted"}, RunState.INTERRUPTED),
         ({"snapshot": "Succeeded", "export": "Cancelled"}, RunState.INTERRUPTED),
         ({"export": "Succeeded"}, RunState.SUCCEEDED),
+        ({"snapshot": "Interrupted", "export": "Succeeded"}, RunState.SUCCEEDED),
         ({"export": "Succeeded", "merge": "Failed"}, RunState.PARTIALLY_FAILED),
     ],
 )

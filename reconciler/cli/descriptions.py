@@ -1,0 +1,346 @@
+"""Everything that is known of one pool, remote, job, VM, point or run. Pure.
+
+What is listed as rows elsewhere is told here at length; the document is the listed object with
+its parts added.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.cli import listings
+from reconciler.cli.description import (
+    Description,
+    Table,
+    held_dicts,
+    held_of,
+    held_table,
+    named,
+    retention_text,
+    selector_text,
+)
+from reconciler.cli.escape import escape
+from reconciler.cli.exits import Failure
+from reconciler.cli.listings import iso_of, time_of
+from reconciler.cli.points import Located, all_points, choose
+from reconciler.cli.runs import RUN_HEADERS, RUN_NARROW, Run, run_dict, run_row, try_dict
+from reconciler.desired.state import Job
+from reconciler.observed.chain import BrokenChain, Chains, History
+from reconciler.observed.pool import PoolView, Vm
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.unknown import Unknown
+from reconciler.status.report import Report
+from reconciler.units import render_size, render_span
+
+_RUNS_SHOWN = 5
+
+
+def pool(report: Report, name: str) -> Description:
+    """Raises Failure: there is no such pool in the manifests."""
+    wanted = named(report.desired.pools, "XenPool", name)
+    view = report.observed.pools.get(wanted.name)
+    document = listings.pool_dict(wanted, view)
+    vms = list(view.vms.values()) if isinstance(view, PoolView) else []
+    rows = [
+        [vm.name, vm.uuid, vm.power_state.value, str(len(vm.disks)), ", ".join(sorted(vm.tags))]
+        for vm in sorted(vms, key=lambda vm: (vm.name, vm.uuid))
+    ]
+    facts = [
+        *(("Name", wanted.name), ("Seen", document["seen"]), ("Why", document["why"])),
+        *(("Label", document["label"]), ("UUID", document["uuid"])),
+        *(("URLs", ", ".join(wanted.urls)), ("Master", document["master"])),
+        *(("Version", document["version"]), ("User", wanted.username)),
+        ("Trust", f"fingerprint {wanted.fingerprint}" if wanted.fingerprint else wanted.ca or ""),
+        ("At once", f"{wanted.exports_max} disks, {wanted.snapshots_max} snapshots"),
+    ]
+    table = Table("VMs", ("NAME", "UUID", "POWER", "DISKS", "TAGS"), rows)
+    held = held_of(report, f"pool {name}")
+    return Description(facts, {**document, "held": held_dicts(held)}, (table, held_table(held)))
+
+
+def remote(report: Report, name: str) -> Description:
+    """Raises Failure: there is no such remote in the manifests."""
+    wanted = named(report.desired.remotes, "BackupRemote", name)
+    view = report.observed.remotes.get(wanted.name)
+    document = listings.remote_dict(wanted, view)
+    histories = sorted(view.histories.items()) if isinstance(view, RemoteView) else []
+    vms = [_history_dict(uuid, history) for uuid, history in histories]
+    rows = [
+        [
+            vm["name"] or "",
+            vm["vm"],
+            str(vm["points"] or 0),
+            _time(vm["newestAt"]),
+            render_size(vm["sizeBytes"] or 0),
+            vm["state"],
+            vm["why"] or "",
+        ]
+        for vm in vms
+    ]
+    size, free, total = (document[key] for key in ("sizeBytes", "freeBytes", "totalBytes"))
+    facts = [
+        *(("Name", wanted.name), ("Seen", document["seen"]), ("Why", document["why"])),
+        *(("Path", wanted.path), ("Access", document["access"])),
+        ("Suspended", "yes" if wanted.suspend else ""),
+        ("At once", f"{wanted.actions_max} actions"),
+        ("Points", document["points"]),
+        ("Size", None if size is None else render_size(size)),
+        ("Free", None if free is None else f"{render_size(free)} of {render_size(total or 0)}"),
+    ]
+    headers = ("NAME", "UUID", "POINTS", "NEWEST", "SIZE", "STATE", "WHY")
+    held = held_of(report, f"remote {name}")
+    document = {**document, "histories": vms, "held": held_dicts(held)}
+    return Description(facts, document, (Table("VMs", headers, rows), held_table(held)))
+
+
+def _history_dict(uuid: str, history: History | Unknown) -> dict[str, Any]:
+    if isinstance(history, Unknown):
+        return {
+            **{"vm": uuid, "name": None, "state": "Unknown", "why": history.why},
+            **{"points": None, "newestAt": None, "sizeBytes": None},
+        }
+    newest = history.points[-1] if history.points else None
+    odd = next(iter(history.unreadable), None)
+    return {
+        "vm": uuid,
+        "name": newest.vm_name if newest else None,
+        "state": "Unreadable" if odd else "Locked" if history.locked_by_others else "Ok",
+        "why": f"{odd.path}: {odd.why}" if odd else None,
+        "points": len(history.points),
+        "newestAt": iso_of(newest.taken_at) if newest else None,
+        "sizeBytes": sum(file.file_bytes for file in history.files.values()),
+    }
+
+
+def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
+    """Raises Failure: there is no such job in the manifests. runs: of all jobs, newest first."""
+    wanted = named(report.desired.jobs, "BackupJob", name)
+    standing = next(each for each in report.standings if each.job.name == wanted.name)
+    document = listings.job_dict(standing)
+    schedules = [
+        _schedule_dict(wanted, number, report.at) for number in range(len(wanted.schedules))
+    ]
+    vms = [
+        [
+            vm.name,
+            vm.state.value,
+            time_of(vm.last_taken_at),
+            time_of(vm.behind_since),
+            str(vm.points),
+            vm.why,
+        ]
+        for vm in standing.vms
+    ]
+    mine = [run for run in runs if run.job == name][:_RUNS_SHOWN]
+    held = held_of(report, f"job {name}")
+    guard = wanted.guard
+    facts = [
+        *(("Name", wanted.name), ("ID", wanted.id), ("State", document["state"])),
+        *(("Why", document["why"]), ("Suspended", "yes" if wanted.suspend else "")),
+        *(("Pools", ", ".join(wanted.pools)), ("Remotes", ", ".join(wanted.remotes))),
+        ("Selector", selector_text(wanted.selector)),
+        ("Full every", f"{wanted.full_every} points" if wanted.full_every else ""),
+        ("First run", "at once" if wanted.run_on_create else "at the next slot"),
+        ("Guard", f"holds more than {guard.percent_max} % or {guard.points_max} deletions at once"),
+        ("When deleted", wanted.deletion_policy.value),
+        *(("Last point", time_of(standing.last_taken_at)), ("Next", time_of(standing.next_slot))),
+    ]
+    tables = (
+        Table(
+            "Schedules",
+            ("NAME", "CRON", "ZONE", "NEXT", "KEEPS"),
+            [
+                [each["name"], each["cron"], each["timeZone"], each["next"], each["keeps"]]
+                for each in schedules
+            ],
+        ),
+        Table("VMs", ("NAME", "STATE", "LAST", "BEHIND SINCE", "POINTS", "WHY"), vms),
+        held_table(held),
+        Table("Runs", RUN_HEADERS[:RUN_NARROW], [run_row(run)[:RUN_NARROW] for run in mine]),
+    )
+    document = {
+        **document,
+        "schedules": schedules,
+        "held": held_dicts(held),
+        "runs": [run_dict(run) for run in mine],
+    }
+    return Description(facts, document, tables)
+
+
+def _schedule_dict(wanted: Job, number: int, now: datetime) -> dict[str, Any]:
+    schedule = wanted.schedules[number]
+    following = schedule.schedule.next_due(now)
+    shown = "" if following.year >= datetime.max.year else time_of(following)
+    return {
+        "name": schedule.name,
+        "id": schedule.id,
+        "cron": schedule.schedule.cron,
+        "timeZone": schedule.schedule.zone,
+        "next": "suspended" if schedule.suspend else shown,
+        "keeps": retention_text(schedule.retention),
+    }
+
+
+def vm(report: Report, name: str) -> Description:
+    """Raises Failure: no pool has such a VM, or several have it."""
+    pool_name, wanted = _vm_named(report, name)
+    listed = listings.vms(report)
+    mine = [
+        item for item in listed.items if (item["uuid"], item["pool"]) == (wanted.uuid, pool_name)
+    ]
+    points = listings.points(report, lambda point: point.vm == wanted.uuid)
+    disks = [
+        {"position": disk.position, "uuid": disk.uuid, "name": disk.name,
+         "sizeBytes": disk.size_bytes, "sr": disk.sr}
+        for disk in wanted.disks
+    ]  # fmt: skip
+    facts = [
+        *(("Name", wanted.name), ("UUID", wanted.uuid), ("Pool", pool_name)),
+        *(("Power", wanted.power_state.value), ("Tags", ", ".join(sorted(wanted.tags)))),
+        ("Busy", ", ".join(wanted.busy)),
+        ("Our snapshots", sum(each.marks is not None for each in wanted.snapshots)),
+    ]
+    tables = (
+        Table(
+            "Disks",
+            ("N", "NAME", "SIZE", "UUID", "SR"),
+            [
+                [disk.position, disk.name, render_size(disk.size_bytes), disk.uuid, disk.sr]
+                for disk in wanted.disks
+            ],
+        ),
+        Table(
+            "Jobs",
+            ("JOB", "STATE", "LAST", "WHY"),
+            [
+                [item["job"] or "", item["state"], _time(item["lastPointAt"]), item["why"] or ""]
+                for item in mine
+            ],
+        ),
+        Table(
+            "Points", points.headers[: points.narrow], [row[: points.narrow] for row in points.rows]
+        ),
+    )
+    document = {
+        "name": wanted.name,
+        "uuid": wanted.uuid,
+        "pool": pool_name,
+        "powerState": wanted.power_state.value,
+        "tags": sorted(wanted.tags),
+        "disks": disks,
+        "jobs": mine,
+        "points": list(points.items),
+    }
+    return Description(facts, document, tables)
+
+
+def _vm_named(report: Report, name: str) -> tuple[str, Vm]:
+    every = [
+        (pool_name, each)
+        for pool_name, view in sorted(report.observed.pools.items())
+        if isinstance(view, PoolView)
+        for each in view.vms.values()
+    ]
+    found = [(pool_name, each) for pool_name, each in every if each.uuid == name.lower()]
+    found = found or [(pool_name, each) for pool_name, each in every if each.name == name]
+    if len(found) == 1:
+        return found[0]
+    uuids = ", ".join(each.uuid for _, each in found)
+    raise Failure(
+        f"{len(found)} VMs have this name: {uuids}" if found else "no pool has such a VM",
+        subject=name,
+        hint="use the uuid of the VM" if found else "reconciler get vms DIR… lists all there are",
+    )
+
+
+def point(report: Report, name: str) -> Description:
+    """Describe a point, a broken one too. Raises Failure: there is no such point."""
+    found = next((each for each in all_points(report.observed.remotes) if each.name == name), None)
+    located = found or choose(name, report.observed.remotes)
+    chains = Chains(located.history.files)
+    jobs_by_id = {each.id: str(each.name) for each in report.desired.jobs.values()}
+    document = listings.point_dict(located.point, located.remote, chains, jobs_by_id)
+    tables, disks = [], []
+    for number, disk in enumerate(located.point.disks):
+        files, why = _files(located, number)
+        size = render_size(disk.size_bytes)
+        title = f"Disk {disk.position or number}, {escape(disk.name)}, {size}"
+        tables.append(
+            Table(
+                f"{title}{f', BROKEN: {escape(why)}' if why else ''}",
+                ("KIND", "SIZE", "FILE"),
+                [[each["kind"], render_size(each["fileBytes"]), each["path"]] for each in files],
+            )
+        )
+        disks.append(
+            {
+                "position": disk.position or str(number),
+                "disk": disk.disk,
+                "name": disk.name,
+                "sizeBytes": disk.size_bytes,
+                "broken": why or None,
+                "chain": files,
+            }
+        )
+    facts = [
+        *(("Name", located.name), ("VM", located.point.vm_name)),
+        *(("Taken", f"{located.point.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),),
+        *(("Remote", located.remote), ("Job", document["job"] or f"id {located.point.job}")),
+        *(("Kind", document["kind"]), ("State", document["state"])),
+        ("Written for it", render_size(located.point.size_bytes)),
+    ]
+    return Description(facts, {**document, "disks": disks}, tables)
+
+
+def _files(located: Located, number: int) -> tuple[list[dict[str, Any]], str]:
+    """List the files a disk is read from, tip first, as far as they can be followed."""
+    path: str | None = located.point.disks[number].path
+    try:
+        chain = located.chain_of_disk(number)
+        why = ""
+    except BrokenChain as error:
+        chain, why = (), str(error)
+        file = located.history.files.get(path or "")
+        chain = (file,) if file is not None else ()
+    return [
+        {
+            "path": file.path,
+            "kind": "Full" if file.parent is None else "Delta",
+            "fileBytes": file.file_bytes,
+        }
+        for file in chain
+    ], why
+
+
+def run(runs: Sequence[Run], name: str) -> Description:
+    """Raises Failure: no such run is recorded."""
+    wanted = next((each for each in runs if each.name == name), None)
+    if wanted is None:
+        known = ", ".join(each.name for each in runs[:_RUNS_SHOWN])
+        raise Failure("no such run is recorded", subject=name, hint=f"the last: {known or 'none'}")
+    facts = [
+        *(("Name", wanted.name), ("Job", wanted.job), ("State", wanted.state.value)),
+        *(("Due", time_of(wanted.due)), ("Started", time_of(wanted.started_at))),
+        ("Took", None if wanted.duration is None else render_span(wanted.duration)),
+        *(("VMs", wanted.vms), ("Points", wanted.points), ("Failures", wanted.failures)),
+        ("Moved", render_size(wanted.bytes)),
+    ]
+    rows = [
+        [
+            time_of(each.started_at),
+            each.verb,
+            each.vm_name,
+            each.place,
+            each.outcome,
+            render_size(each.bytes),
+            each.why,
+        ]
+        for each in reversed(wanted.tries)
+    ]
+    headers = ("STARTED", "ACTION", "VM", "PLACE", "OUTCOME", "SIZE", "WHY")
+    document = {**run_dict(wanted), "tries": [try_dict(each) for each in reversed(wanted.tries)]}
+    return Description(facts, document, (Table("Tries", headers, rows),))
+
+
+def _time(iso: str | None) -> str:
+    return time_of(None if iso is None else datetime.fromisoformat(iso))

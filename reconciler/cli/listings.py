@@ -1,0 +1,364 @@
+"""Pools, remotes, jobs, VMs and points as lists: one report in, rows and objects out. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.cli.listing import Listing
+from reconciler.cli.points import point_name
+from reconciler.desired.state import Pool, Remote
+from reconciler.ids import JobId, RemoteName, VmUuid
+from reconciler.observed.chain import Chains, History, RestorePoint
+from reconciler.observed.pool import PoolView, Vm
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.unknown import Unknown
+from reconciler.status.report import Report
+from reconciler.status.standing import JobStanding, VmStanding, VmState
+from reconciler.units import render_size
+
+NOT_LOOKED_AT = "it has not been looked at"
+
+_NO_JOB = "Unassigned"  # no job chooses the VM
+
+
+def time_of(instant: datetime | None) -> str:
+    """Render an instant for a table, UTC; "" for none."""
+    return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def iso_of(instant: datetime | None) -> str | None:
+    """Render an instant for a program."""
+    return None if instant is None else instant.astimezone(UTC).isoformat()
+
+
+def _seen(view: object) -> tuple[str, str]:
+    """Say whether something was seen, as a condition's status, and why not."""
+    match view:
+        case None:
+            return "Unknown", NOT_LOOKED_AT
+        case Unknown(why=why):
+            return "Unknown", why
+        case _:
+            return "True", ""
+
+
+# ── pools ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pools(report: Report) -> Listing:
+    found = [
+        (pool, report.observed.pools.get(name)) for name, pool in _sorted(report.desired.pools)
+    ]
+    return Listing(
+        kind="Pool",
+        headers=("NAME", "SEEN", "MASTER", "VERSION", "VMS", "UUID", "URLS", "WHY"),
+        narrow=5,
+        rows=[_pool_row(pool, view) for pool, view in found],
+        items=[pool_dict(pool, view) for pool, view in found],
+        names=[pool.name for pool, _ in found],
+    )
+
+
+def _pool_row(pool: Pool, view: PoolView | Unknown | None) -> list[str]:
+    seen, why = _seen(view)
+    known = ["", "", "", ""]
+    if isinstance(view, PoolView):
+        known = [view.master, view.version, str(len(view.vms)), view.uuid]
+    return [pool.name, seen, *known, ",".join(pool.urls), why]
+
+
+def pool_dict(pool: Pool, view: PoolView | Unknown | None) -> dict[str, Any]:
+    """Render a pool for a program. Where its password is stays out: nobody needs it."""
+    seen, why = _seen(view)
+    known = view if isinstance(view, PoolView) else None
+    return {
+        "name": pool.name,
+        "seen": seen,
+        "why": why or None,
+        "urls": list(pool.urls),
+        "uuid": known.uuid if known else None,
+        "label": known.label if known else None,
+        "master": known.master if known else None,
+        "version": known.version if known else None,
+        "vms": len(known.vms) if known else None,
+        "seenAt": iso_of(known.as_of) if known else None,
+        "exportsMax": pool.exports_max,
+        "snapshotsMax": pool.snapshots_max,
+    }
+
+
+# ── remotes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def remotes(report: Report) -> Listing:
+    found = [
+        (remote, report.observed.remotes.get(name))
+        for name, remote in _sorted(report.desired.remotes)
+    ]
+    return Listing(
+        kind="Remote",
+        headers=("NAME", "SEEN", "VMS", "POINTS", "SIZE", "FREE", "TOTAL", "ACCESS", "PATH", "WHY"),
+        narrow=7,
+        rows=[_remote_row(remote, view) for remote, view in found],
+        items=[remote_dict(remote, view) for remote, view in found],
+        names=[remote.name for remote, _ in found],
+    )
+
+
+def _remote_row(remote: Remote, view: RemoteView | Unknown | None) -> list[str]:
+    content = remote_dict(remote, view)
+    sizes = [content[key] for key in ("sizeBytes", "freeBytes", "totalBytes")]
+    return [
+        remote.name,
+        content["seen"],
+        _text(content["vms"]),
+        _text(content["points"]),
+        *("" if size is None else render_size(size) for size in sizes),
+        content["access"],
+        remote.path,
+        content["why"] or "",
+    ]
+
+
+def remote_dict(remote: Remote, view: RemoteView | Unknown | None) -> dict[str, Any]:
+    """Render a remote for a program."""
+    seen, why = _seen(view)
+    known = view if isinstance(view, RemoteView) else None
+    histories = list(known.histories.values()) if known else []
+    whole = [history for history in histories if isinstance(history, History)]
+    files = sum(file.file_bytes for history in whole for file in history.files.values())
+    points = sum(len(history.points) for history in whole)
+    return {
+        "name": remote.name,
+        "seen": seen,
+        "why": why or None,
+        "path": remote.path,
+        "access": "ReadOnly" if remote.read_only else "ReadWrite",
+        "suspend": remote.suspend,
+        "vms": len(histories) if known else None,
+        "vmsNotReadable": len(histories) - len(whole) if known else None,
+        "points": points if known else None,
+        "sizeBytes": files if known else None,
+        "freeBytes": known.free_bytes if known else None,
+        "totalBytes": known.total_bytes if known else None,
+        "seenAt": iso_of(known.as_of) if known else None,
+    }
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def jobs(report: Report) -> Listing:
+    found = report.standings
+    return Listing(
+        kind="Job",
+        headers=("NAME", "PROTECTED", "STATE", "LAST", "NEXT", "POOLS", "REMOTES", "WHY"),
+        narrow=5,
+        rows=[_job_row(standing) for standing in found],
+        items=[job_dict(standing) for standing in found],
+        names=[standing.job.name for standing in found],
+    )
+
+
+def _job_row(standing: JobStanding) -> list[str]:
+    content = job_dict(standing)
+    return [
+        standing.job.name,
+        f"{standing.count(VmState.PROTECTED)}/{len(standing.vms)}",
+        content["state"],
+        time_of(standing.last_taken_at),
+        time_of(standing.next_slot),
+        ",".join(standing.job.pools),
+        ",".join(standing.job.remotes),
+        content["why"] or "",
+    ]
+
+
+def job_dict(standing: JobStanding) -> dict[str, Any]:
+    """Render a job for a program. state: that of its worst VM."""
+    job = standing.job
+    worst = next((state for state in _WORST_FIRST if standing.count(state)), None)
+    whys = [vm.why for vm in standing.vms if vm.state is worst and vm.why]
+    if job.suspend:
+        state = VmState.SUSPENDED.value
+    elif standing.unseen and not standing.vms:
+        state = VmState.UNKNOWN.value
+    else:
+        state = worst.value if worst else "NoVMs"
+    return {
+        "name": job.name,
+        "id": job.id,
+        "state": state,
+        "why": next(iter([*standing.unseen, *whys]), None),
+        "pools": list(job.pools),
+        "remotes": list(job.remotes),
+        "vms": {each.value.lower(): standing.count(each) for each in VmState},
+        "lastPointAt": iso_of(standing.last_taken_at),
+        "nextSlotAt": iso_of(standing.next_slot),
+        "suspend": job.suspend,
+        "revision": job.revision,
+    }
+
+
+_WORST_FIRST = (
+    VmState.HELD,
+    VmState.UNKNOWN,
+    VmState.DUE,
+    VmState.NEW,
+    VmState.SUSPENDED,
+    VmState.PROTECTED,
+)
+
+
+# ── VMs ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def vms(report: Report) -> Listing:
+    """Every VM of every pool, once for each job that chooses it, and those that none chooses."""
+    chosen: dict[VmUuid, list[VmStanding]] = {}
+    for standing in (vm for job in report.standings for vm in job.vms):
+        chosen.setdefault(standing.vm, []).append(standing)
+    found: list[tuple[str, Vm, VmStanding | None]] = []
+    for pool, view in sorted(report.observed.pools.items()):
+        if isinstance(view, PoolView):
+            for vm in sorted(view.vms.values(), key=lambda each: (each.name, each.uuid)):
+                here = [each for each in chosen.get(vm.uuid, []) if each.pool == pool]
+                found += [(pool, vm, each) for each in here] or [(pool, vm, None)]
+    return Listing(
+        kind="VM",
+        headers=(
+            *("NAME", "POOL", "JOB", "STATE", "LAST", "POINTS"),
+            *("UUID", "POWER", "DISKS", "SIZE", "TAGS", "WHY"),
+        ),
+        narrow=6,
+        rows=[_vm_row(*each) for each in found],
+        items=[vm_dict(*each) for each in found],
+        names=list(dict.fromkeys(vm.uuid for _, vm, _ in found)),
+    )
+
+
+def _vm_row(pool: str, vm: Vm, standing: VmStanding | None) -> list[str]:
+    content = vm_dict(pool, vm, standing)
+    return [
+        vm.name,
+        pool,
+        content["job"] or "",
+        content["state"],
+        time_of(standing.last_taken_at) if standing else "",
+        str(standing.points) if standing else "",
+        vm.uuid,
+        vm.power_state.value,
+        str(len(vm.disks)),
+        render_size(content["sizeBytes"]),
+        ",".join(sorted(vm.tags)),
+        content["why"] or "",
+    ]
+
+
+def vm_dict(pool: str, vm: Vm, standing: VmStanding | None) -> dict[str, Any]:
+    """Render a VM, as it stands with one job, for a program."""
+    return {
+        "name": vm.name,
+        "uuid": vm.uuid,
+        "pool": pool,
+        "job": standing.job if standing else None,
+        "state": standing.state.value if standing else _NO_JOB,
+        "reason": (standing.reason or None) if standing else None,
+        "why": (standing.why or None) if standing else None,
+        "lastPointAt": iso_of(standing.last_taken_at) if standing else None,
+        "behindSince": iso_of(standing.behind_since) if standing else None,
+        "points": standing.points if standing else 0,
+        "powerState": vm.power_state.value,
+        "disks": len(vm.disks),
+        "sizeBytes": sum(disk.size_bytes for disk in vm.disks),
+        "tags": sorted(vm.tags),
+    }
+
+
+# ── points ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def points(report: Report, chosen: Callable[[RestorePoint], bool] = lambda _: True) -> Listing:
+    """Restore points on all remotes, by VM's name, oldest first."""
+    jobs_by_id = {job.id: str(job.name) for job in report.desired.jobs.values()}
+    found = sorted(
+        (
+            (point, remote, chains)
+            for remote, view in report.observed.remotes.items()
+            if isinstance(view, RemoteView)
+            for history in view.histories.values()
+            if isinstance(history, History)
+            for chains in (Chains(history.files),)
+            for point in history.points
+            if chosen(point)
+        ),
+        key=lambda each: (each[0].vm_name, each[0].vm, each[0].stamp, each[1]),
+    )
+    return Listing(
+        kind="Point",
+        headers=(
+            *("NAME", "VM", "TAKEN", "KIND", "SIZE", "STATE"),
+            *("JOB", "SCHEDULES", "DISKS", "CHAIN"),
+        ),
+        narrow=6,
+        rows=[_point_row(*each, jobs_by_id) for each in found],
+        items=[point_dict(*each, jobs_by_id) for each in found],
+        names=[point_name(remote, point) for point, remote, _ in found],
+    )
+
+
+def _point_row(
+    point: RestorePoint, remote: RemoteName, chains: Chains, jobs_by_id: Mapping[JobId, str]
+) -> list[str]:
+    content = point_dict(point, remote, chains, jobs_by_id)
+    return [
+        content["name"],
+        point.vm_name,
+        time_of(point.taken_at),
+        content["kind"],
+        render_size(point.size_bytes),
+        content["state"],
+        content["job"] or f"id {point.job}",
+        str(len(point.schedules)),
+        str(len(point.disks)),
+        str(content["chainLength"]),
+    ]
+
+
+def point_dict(
+    point: RestorePoint, remote: RemoteName, chains: Chains, jobs_by_id: Mapping[JobId, str]
+) -> dict[str, Any]:
+    """Render a restore point for a program. chainLength: files of its longest chain."""
+    depths = [chains.depth(disk.path) for disk in point.disks]
+    return {
+        "name": point_name(remote, point),
+        "vm": point.vm,
+        "vmName": point.vm_name,
+        "stamp": point.stamp,
+        "takenAt": iso_of(point.taken_at),
+        "remote": remote,
+        "job": jobs_by_id.get(point.job),
+        "jobId": point.job,
+        "schedules": list(point.schedules),
+        "kind": _kind(depths),
+        "state": "Ok" if chains.is_whole(point) else "Broken",
+        "chainLength": max(depths, default=0),
+        "sizeBytes": point.size_bytes,
+        "disks": len(point.disks),
+    }
+
+
+def _kind(depths: list[int]) -> str:
+    if 0 in depths:
+        return ""
+    if all(depth == 1 for depth in depths):
+        return "Full"
+    return "Mixed" if 1 in depths else "Delta"
+
+
+def _sorted(named: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    return sorted(named.items())
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
