@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,9 @@ def group_of(addresses: Mapping[str, Address]) -> type[TyperGroup]:
 def load(name: str, address: Address) -> Any:
     """Import a command and make it one that can be called."""
     found = getattr(import_module(address.module), address.attribute)
-    if not isinstance(found, typer.Typer):
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(name)(found)
-        found = alone
-    command = get_command(found)
-    command.name = name
-    return command
+    parent = typer.Typer(add_completion=False, rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+        return get_group(parent).commands[name]
+    parent.command(name)(found)
+    return get_command(parent)
