@@ -21,22 +21,17 @@ class Answered(Exception):
     """The request is answered already; nothing more to do."""
 
 
-def authenticate(pool: Pool, request: Request, realm: str) -> str:
-    """The session of a request, or 401. With a user and password: a session for the moment."""
+def authenticate(pool: Pool, request: Request, realm: str) -> None:
+    """By a session, or by user and password for this one request; else 401."""
     ref = request.argument("session_id")
-    if ref:
-        try:
-            return pool.sessions.check(ref).ref
-        except Failure as failure:
-            _deny(pool, request, realm, failure)
     credentials = request.credentials
-    if credentials is not None:
-        try:
-            return pool.sessions.login(*credentials, "http", request.host)
-        except Failure as failure:
-            _deny(pool, request, realm, failure)
-    _deny(pool, request, realm, Failure("SESSION_INVALID", ref))
-    raise AssertionError
+    try:
+        if ref or credentials is None:
+            pool.sessions.check(ref)
+        else:
+            pool.sessions.require(*credentials)
+    except Failure as failure:
+        _deny(pool, request, realm, failure)
 
 
 def _deny(pool: Pool, request: Request, realm: str, failure: Failure) -> None:

@@ -122,6 +122,8 @@ class Server:
                 body = str(problem).encode()
                 connection.send(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n" + body)
                 return
+            except (BlockingIOError, TimeoutError):
+                return  # nobody asked anything for a long time
             if request is None:
                 return
             if not self._handle(request):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from reconciler.lab.database import Database, Row
 from reconciler.lab.failures import Failure
 from reconciler.lab.settings import Settings
-from reconciler.lab.values import NULL, instant, now
+from reconciler.lab.values import instant, now
 
 # `last_active` is refreshed this seldom, as in XAPI.
 _REFRESH_S = 600.0
@@ -30,11 +30,15 @@ class Sessions:
             (user + "\0" + password).encode(), (self._user + "\0" + self._password).encode()
         )
 
-    def login(self, user: str, password: str, originator: str, host: str) -> str:
-        """A session reference; wrong credentials are answered late."""
+    def require(self, user: str, password: str) -> None:
+        """Refuse wrong credentials, after a while."""
         if not self.accepts(user, password):
             threading.Event().wait(self._settings.login_failure_delay_s)
             raise Failure("SESSION_AUTHENTICATION_FAILED", user, "Authentication failure")
+
+    def login(self, user: str, password: str, originator: str, host: str) -> str:
+        """A session reference; wrong credentials are answered late."""
+        self.require(user, password)
         with self._database.transaction():
             self._evict(originator)
             row = self._database.create(
@@ -94,7 +98,3 @@ class Sessions:
     def drop_all(self) -> None:
         for row in self._database.rows("session"):
             self.logout(row.ref)
-
-
-def is_session(ref: str) -> bool:
-    return ref not in ("", NULL)

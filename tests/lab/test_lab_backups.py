@@ -6,6 +6,7 @@ The order of the calls is the one that was seen from Xen Orchestra's engine.
 import base64
 import http.client
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -324,3 +325,54 @@ def test_tracking_survives_a_restart(engine: Engine, web: str, tmp_path: Path) -
         again.write_disk("web", 0, 65536 * 9, b"x")
         newer = again.call("VDI.snapshot", again.disk("web").ref)
         assert granules(again.call("VDI.list_changed_blocks", first, newer)) == [7, 9]
+
+
+def test_a_machine_shows_while_it_is_imported(engine: Engine, web: str) -> None:
+    snapshot = engine.snapshot(web)
+    xva, _ = engine.transfer("GET", f"/export/?ref={snapshot}&use_compression=true")
+    task = str(engine.call("task.create", "[XO] import", ""))
+    with socket.create_connection((engine.url.hostname, engine.url.port), timeout=30) as sock:
+        where = f"/import/?session_id={engine.session}&task_id={task}"
+        head = f"PUT {where} HTTP/1.1\r\nHost: lab\r\nContent-Length: {1 << 50}\r\n\r\n"
+        sock.sendall(head.encode())
+        # the answer comes before a byte of the body
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        half = len(xva) // 2
+        sock.sendall(xva[:half])
+        database = engine.lab.pool.database
+        while not (
+            found := [vm for vm in database.rows("VM") if task in vm.mapping("current_operations")]
+        ):
+            database.wait(1.0)
+        (vm,) = found
+        assert vm.mapping("current_operations") == {task: "import"}
+        engine.call("VM.add_tags", vm.ref, "Disaster Recovery")
+        assert engine.call("task.get_status", task) == "pending"
+        sock.sendall(xva[half:])
+        done = engine.lab.pool.tasks.wait(task, 20.0)
+    assert done is not None
+    assert done.text("status") == "success"
+    assert (vm.mapping("current_operations"), vm.members("tags")) == ({}, ["Disaster Recovery"])
+    assert engine.content(engine.disk(vm.ref)) == engine.content(engine.disk(snapshot))
+
+
+def test_a_health_check(engine: Engine, web: str) -> None:
+    """Restored, its network cut, started, awaited, and everything taken away again."""
+    snapshot = engine.snapshot(web)
+    vm = replica(engine, web, engine.export(engine.disk(snapshot)))
+    for vif in engine.lab.pool.database.row("VM", vm).members("VIFs"):
+        engine.call("VIF.destroy", vif)
+    before = engine.lab.pool.events.current_id()
+    token: Value = f"{before:020d},{before:020d}"
+    engine.call("VM.start", vm, False, False)
+    detected = False
+    while not detected:
+        reply = engine.call("event.from", ["VM_guest_metrics"], token, 10.0)
+        assert isinstance(reply, dict)
+        token = reply["token"]
+        detected = any(event["snapshot"]["PV_drivers_detected"] for event in reply["events"])
+    assert engine.call("VM.get_power_state", vm) == "Running"
+    engine.call("VM.hard_shutdown", vm)
+    disk = engine.disk(vm)
+    engine.call("VM.destroy", vm)
+    engine.call("VDI.destroy", disk)
