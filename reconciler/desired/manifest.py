@@ -144,14 +144,17 @@ class _Reader:
         )
 
     def _is_foreign(self, kind: str | None) -> bool:
-        """Tell somebody else's object from ours with a mistake in it: near misses are ours."""
+        """Tell somebody else's object from ours with a mistake in it: near misses are ours.
+
+        Others have a kind BackupJob or Backup, too; so the group decides where there is one.
+        """
         version = self._text("apiVersion")
-        if version is None or kind is None:
+        if version is None or kind is None or kind == "List":
             return False
-        group = version.partition("/")[0] if "/" in version else ""
-        if get_close_matches(group[:64], [GROUP], cutoff=0.7):
-            return False
-        return not get_close_matches(kind[:64], KINDS, cutoff=0.8)
+        group = version.partition("/")[0]
+        if "/" in version or "." in version:
+            return not get_close_matches(group[:64], [GROUP], cutoff=0.7)
+        return not get_close_matches(kind[:64], KINDS, cutoff=0.85)
 
     def _identify(self, kind: str | None) -> Identity | None:
         name = self._text("metadata", "name")

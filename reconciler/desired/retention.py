@@ -22,6 +22,9 @@ from reconciler.units import render_span
 _DAY_S = 86400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+# Points whose metadata say they are of the ends of time are of the last years that have calendars.
+_FIRST_S = (datetime(2, 1, 1, tzinfo=UTC) - _EPOCH) // _SECOND
+_LAST_S = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // _SECOND
 _DAYS_MAX = 16384  # remembered per zone: forty-four years
 
 
@@ -57,6 +60,8 @@ class Retention:
         if self.keeps_everything:
             return dict.fromkeys(range(len(taken)), ("everything",))
         seconds = [floor(instant.timestamp()) for instant in taken]
+        if seconds and (seconds[0] < _FIRST_S or seconds[-1] > _LAST_S):
+            seconds = [min(max(second, _FIRST_S), _LAST_S) for second in seconds]
         assert seconds == sorted(seconds), "points come oldest first"
         kept: dict[int, list[str]] = {}
         newest = len(seconds) - 1
@@ -76,12 +81,13 @@ class Retention:
         if not any(counts):
             return
         walls = _walls_of(self.zone, seconds)
-        for (bucket_of, name_of), count in zip(_CALENDARS, counts, strict=True):
+        for (buckets_of, name_of), count in zip(_CALENDARS, counts, strict=True):
             if not count:
                 continue
             filled: set[int] = set()
-            for index in range(len(walls) - 1, -1, -1):
-                bucket = bucket_of(walls[index], seconds[index])
+            index = len(walls)
+            for bucket in reversed(buckets_of(walls, seconds)):
+                index -= 1
                 if bucket in filled:
                     continue
                 if len(filled) == count:
@@ -133,9 +139,12 @@ def _offset_at(zone: str, second: int) -> int:
     return offset // _SECOND
 
 
-def _hour_of(wall: int, second: int) -> int:
-    """Name the wall hour by the real time at which its clock began it: a repeated hour is two."""
-    return wall // 3600 * _DAY_S * 2 + (wall - second)
+def _hours_of(walls: list[int], seconds: list[int]) -> list[int]:
+    """Join the hour with the offset of the clock that shows it: a repeated hour is two."""
+    return [
+        wall // 3600 * _DAY_S * 2 + (wall - second)
+        for wall, second in zip(walls, seconds, strict=True)
+    ]
 
 
 def _hour_name(bucket: int) -> str:
@@ -144,16 +153,16 @@ def _hour_name(bucket: int) -> str:
     return f"hourly {(_EPOCH + timedelta(hours=hour)).replace(tzinfo=offset):%Y-%m-%d %H:00%z}"
 
 
-def _day_of(wall: int, second: int) -> int:
-    return wall // _DAY_S
+def _days_of(walls: list[int], seconds: list[int]) -> list[int]:
+    return [wall // _DAY_S for wall in walls]
 
 
 def _day_name(bucket: int) -> str:
     return f"daily {_date_of(bucket)}"
 
 
-def _week_of(wall: int, second: int) -> int:
-    return (wall // _DAY_S + 3) // 7  # 1970-01-01 was a Thursday
+def _weeks_of(walls: list[int], seconds: list[int]) -> list[int]:
+    return [(wall // _DAY_S + 3) // 7 for wall in walls]  # 1970-01-01 was a Thursday
 
 
 def _week_name(bucket: int) -> str:
@@ -167,16 +176,16 @@ def _month_of_day(day: int) -> int:
     return date.year * 12 + date.month - 1
 
 
-def _month_of(wall: int, second: int) -> int:
-    return _month_of_day(wall // _DAY_S)
+def _months_of(walls: list[int], seconds: list[int]) -> list[int]:
+    return [_month_of_day(wall // _DAY_S) for wall in walls]
 
 
 def _month_name(bucket: int) -> str:
     return f"monthly {bucket // 12}-{bucket % 12 + 1:02}"
 
 
-def _year_of(wall: int, second: int) -> int:
-    return _month_of_day(wall // _DAY_S) // 12
+def _years_of(walls: list[int], seconds: list[int]) -> list[int]:
+    return [_month_of_day(wall // _DAY_S) // 12 for wall in walls]
 
 
 def _year_name(bucket: int) -> str:
@@ -187,11 +196,11 @@ def _date_of(day: int) -> date:
     return date.fromordinal(_EPOCH.toordinal() + day)
 
 
-_Calendar = tuple[Callable[[int, int], int], Callable[[int], str]]
+_Calendar = tuple[Callable[[list[int], list[int]], list[int]], Callable[[int], str]]
 _CALENDARS: tuple[_Calendar, ...] = (
-    (_hour_of, lru_cache(4096)(_hour_name)),
-    (_day_of, lru_cache(4096)(_day_name)),
-    (_week_of, lru_cache(4096)(_week_name)),
-    (_month_of, lru_cache(4096)(_month_name)),
-    (_year_of, lru_cache(4096)(_year_name)),
+    (_hours_of, lru_cache(4096)(_hour_name)),
+    (_days_of, lru_cache(4096)(_day_name)),
+    (_weeks_of, lru_cache(4096)(_week_name)),
+    (_months_of, lru_cache(4096)(_month_name)),
+    (_years_of, lru_cache(4096)(_year_name)),
 )

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic
 
-from watchfiles import Change, awatch
+from watchfiles import awatch
 
 from reconciler.desired.state import Desired
 from reconciler.latest import Latest
@@ -52,8 +52,8 @@ class ManifestFiles:
         while True:
             watched = await asyncio.to_thread(self._watched)
             async with aclosing(_notifications(watched)) as notifications:
-                async for changes in notifications:
-                    desired = await asyncio.to_thread(self._read_if_changed, bool(changes))
+                async for notified in notifications:
+                    desired = await asyncio.to_thread(self._read_if_changed, notified)
                     if desired is not None:
                         yield desired
                     if await asyncio.to_thread(self._watched) != watched:
@@ -115,8 +115,9 @@ class ManifestFiles:
         return now - self._locked_since < _GIT_LOCK_S
 
 
-def _notifications(watched: Sequence[str]) -> AsyncGenerator[set[tuple[Change, str]], None]:
-    return awatch(
+async def _notifications(watched: Sequence[str]) -> AsyncGenerator[bool, None]:
+    """Say that something changed (True), or that it is time to look all the same."""
+    notifications = awatch(
         *watched,
         watch_filter=None,
         step=_QUIET_MS,
@@ -126,6 +127,14 @@ def _notifications(watched: Sequence[str]) -> AsyncGenerator[set[tuple[Change, s
         recursive=False,
         ignore_permission_denied=True,
     )
+    try:
+        async with aclosing(notifications):
+            async for changes in notifications:
+                yield bool(changes)
+    except (OSError, RuntimeError):  # watchfiles' own error is a RuntimeError
+        # A directory went while we asked for it, or the system has no watches left for us.
+        await asyncio.sleep(_LOOK_MS / 1000)
+        yield False
 
 
 def _git_lock(root: str) -> str | None:

@@ -86,13 +86,14 @@ def compose(text: str, first_line: int) -> Tree:
 class _Frame:
     """A collection that is being read. key: of a mapping, once it is known and waits for a value.
 
-    size: nodes in it so far, aliases expanded.
+    size, height: nodes in it so far and how deep they nest, aliases expanded.
     """
 
     is_mapping: bool
     mark: Mark
     anchor: str | None
     size: int = 1
+    height: int = 1
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     merged: list[Entry] = field(default_factory=list)
@@ -103,7 +104,7 @@ class _Composer:
     def __init__(self, first_line: int) -> None:
         self._first_line = first_line
         self._stack: list[_Frame] = []
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
         self._tree = Tree(None, [], {})
         self._nodes = 0
 
@@ -164,8 +165,8 @@ class _Composer:
         if last > mark.line:
             self._tree.last_lines[mark.line, mark.column] = last
         node = ScalarNode(self._value(event, mark), mark)
-        self._anchor(event.anchor, node, 1)
-        self._add(node, 1)
+        self._anchor(event.anchor, node, 1, 0)
+        self._add(node, 1, 0)
 
     def _value(self, event: ScalarEvent, mark: Mark) -> bool | int | float | str | None:
         text: str = event.value
@@ -196,8 +197,7 @@ class _Composer:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.is_mapping and frame.key is None:
             raise Refused(mark, "aliases as names of fields are not supported")
-        node, size = self._anchors[event.anchor]
-        self._add(node, size)
+        self._add(*self._anchors[event.anchor])
 
     def _open(self, event: MappingStartEvent | SequenceStartEvent) -> None:
         mark = self._mark(event)
@@ -218,20 +218,23 @@ class _Composer:
             node = MappingNode(tuple({**merged, **frame.entries}.values()), frame.mark)
         else:
             node = SequenceNode(tuple(frame.items), frame.mark)
-        self._anchor(frame.anchor, node, frame.size)
-        self._add(node, frame.size)
+        self._anchor(frame.anchor, node, frame.size, frame.height)
+        self._add(node, frame.size, frame.height)
 
-    def _anchor(self, anchor: str | None, node: Node, size: int) -> None:
+    def _anchor(self, anchor: str | None, node: Node, size: int, height: int) -> None:
         if anchor is not None:
-            self._anchors[anchor] = (node, size)
+            self._anchors[anchor] = (node, size, height)
 
-    def _add(self, node: Node, size: int) -> None:
+    def _add(self, node: Node, size: int, height: int) -> None:
         """Hand a finished node to the collection it stands in."""
         if not self._stack:
             self._tree.root = node
             return
         frame = self._stack[-1]
         frame.size += size
+        frame.height = max(frame.height, height + 1)
+        if len(self._stack) + height > DEPTH_MAX:
+            raise Refused(frame.mark, f"nested more than {DEPTH_MAX} deep, aliases expanded")
         if frame.size > NODES_MAX:
             raise Refused(
                 frame.mark,

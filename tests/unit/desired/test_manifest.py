@@ -40,6 +40,8 @@ def test_a_faultless_one(document: Parse) -> None:
         (remote().replace("backup.reconciler.io/v1alpha1", "1"), "apiVersion must be text", ""),
         (remote(kind="BackupRemot"), 'unknown kind "BackupRemot"', "BackupRemote"),
         (remote(kind="Banana"), 'unknown kind "Banana"', "XenPool, BackupRemote, BackupJob"),
+        ("apiVersion: v1\nkind: List\nitems: []\n", "unknown apiVersion", ""),
+        (remote(kind="List"), "not supported yet", "---"),
         (remote(kind="RestoreRequest"), "not supported yet", "reconciler restore"),
         (remote().replace("kind: BackupRemote\n", ""), "kind is missing", "XenPool"),
         (remote() + "specs: {}\n", 'unknown field "specs"', '"spec"'),
@@ -78,6 +80,8 @@ def test_the_name_of_a_faulty_object_is_known(document: Parse) -> None:
         "apiVersion: v1\nkind: ConfigMap\n",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n",
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n",
+        "apiVersion: velero.io/v1\nkind: Backup\nmetadata: {name: x}\n",
+        "apiVersion: backups.cozystack.io/v1alpha1\nkind: BackupJob\nmetadata: {name: x}\n",
     ],
 )
 def test_somebody_elses_objects_are_skipped_with_a_word(document: Parse, text: str) -> None:

@@ -90,6 +90,12 @@ def test_an_unknown_zone_is_an_error_and_not_another_calendar() -> None:
         Retention(daily=1, zone="Mars/Olympus").keep(nights(1), NOON)
 
 
+def test_points_of_the_ends_of_time_are_points() -> None:
+    ends = [datetime.min.replace(tzinfo=UTC), NOON, datetime.max.replace(tzinfo=UTC)]
+    rules = Retention(hourly=9, daily=9, weekly=9, monthly=9, yearly=9, zone="Asia/Tokyo")
+    assert set(rules.keep(ends, NOON)) == {0, 1, 2}
+
+
 def test_points_come_oldest_first() -> None:
     with pytest.raises(AssertionError):
         Retention(last=1).keep([NOON, NOON - timedelta(days=1)], NOON)

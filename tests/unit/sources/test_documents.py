@@ -3,6 +3,7 @@ import time
 import pytest
 
 from reconciler.desired.document import Identity, ManifestFile
+from reconciler.desired.resolve import resolve
 from reconciler.sources import documents
 from reconciler.sources.documents import FILE_BYTES_MAX, parse_file
 
@@ -107,6 +108,36 @@ class TestLimits:
         lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
         lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
         assert "values in one document" in places(parse("\n".join(lines)))[0][2]
+
+
+def test_ten_thousand_lines_with_fifty_mistakes_tell_all_fifty() -> None:
+    lines, wrong = [], []
+    for number in range(700):
+        lines += ["---", *HEAD.splitlines(), f"metadata: {{name: job-{number}}}", "spec:"]
+        lines += ["  poolRefs:", "    - name: lab", "  selector: {all: true}", "  targets:"]
+        lines += ["    - remoteRef: {name: cellar}", "  schedules:", "    - name: night"]
+        lines += ['      cron: "0 2 * * *"', "  retention:", "    last: 7"]
+        mistake = [
+            "    dayly: 3",  # unknown
+            "    weekly: four",  # not a number
+            "   daily: 3",  # not YAML
+            "\tdaily: 3",  # not YAML
+            "    last: 9",  # twice
+        ][number % 5]
+        if number % 14 == 3:
+            lines.append(mistake)
+            wrong.append(len(lines))
+    lines += ["---", *HEAD.replace("BackupJob", "XenPool").splitlines(), "metadata: {name: lab}"]
+    lines += ["spec: {urls: [https://a.example], passwordFrom: {env: X}}"]
+    lines += ["---", *HEAD.replace("BackupJob", "BackupRemote").splitlines()]
+    lines += ["metadata: {name: cellar}", "spec: {local: {path: /srv/b}}"]
+    assert len(lines) > 10_000
+    desired = resolve([parse("\n".join(lines))]).desired
+    assert len(wrong) == 50
+    assert [problem.line for problem in desired.problems] == wrong
+    assert all(problem.source for problem in desired.problems)
+    assert len(desired.jobs) == 650
+    assert len(desired.protected_jobs) == 50
 
 
 class TestEncoding:

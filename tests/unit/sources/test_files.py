@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.desired.state import Desired
 from reconciler.latest import Latest
+from reconciler.sources import files
 from reconciler.sources.files import ManifestFiles
 
 Write = Callable[[Path, int], None]
@@ -168,6 +169,26 @@ async def test_a_single_file(jobs: Path, write: Write) -> None:
         assert await watcher.versions() == {"a": 2}
 
 
+@pytest.mark.parametrize("error", [OSError(28, "no watches left"), RuntimeError("internal"), None])
+async def test_without_notifications_it_takes_a_look(
+    jobs: Path, write: Write, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    async def no_news(*paths: str, **options: object) -> AsyncIterator[set[object]]:
+        if error is not None:
+            raise error
+        while True:  # as on a network file system
+            await asyncio.sleep(0.01)
+            yield set()
+
+    monkeypatch.setattr(files, "awatch", no_news)
+    monkeypatch.setattr(files, "_LOOK_MS", 10)
+    async with following(jobs) as watcher:
+        await watcher.state()
+        for version in (2, 3):
+            write(jobs / "a.yaml", version)
+            assert await watcher.versions() == {"a": version}
+
+
 async def test_states_arrive_in_a_mailbox(jobs: Path, write: Write) -> None:
     latest: Latest[Desired] = Latest(Desired())
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
@@ -231,8 +252,8 @@ class TestGit:
     def test_a_worktree_has_its_lock_elsewhere(self, repository: Path, tmp_path: Path) -> None:
         self.git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "two")
         lock = repository / ".git" / "worktrees" / "tree" / "index.lock"
-        files = ManifestFiles([str(tmp_path / "tree" / "jobs")])
-        assert set(versions(files.read()).values()) == {2}
-        assert files.git_is_busy() is False
+        manifests = ManifestFiles([str(tmp_path / "tree" / "jobs")])
+        assert set(versions(manifests.read()).values()) == {2}
+        assert manifests.git_is_busy() is False
         lock.touch()
-        assert files.git_is_busy() is True
+        assert manifests.git_is_busy() is True

@@ -79,6 +79,7 @@ def test_anchors_and_merges() -> None:
         ("a: &x k\n*x : b", 2, 1, "names of fields"),
         ("&x a: b", 1, 1, "names of fields"),
         ("[" * (DEPTH_MAX + 1), 1, DEPTH_MAX + 1, "deep"),
+        ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 20 + "*a" + "]" * 20, 2, 23, "aliases"),
         ("a: [" + "b, " * NODES_MAX + "c]", 1, 4, "values in one document"),
     ],
 )
