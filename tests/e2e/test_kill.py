@@ -64,6 +64,7 @@ def snapshots_on(lab: LabProcess) -> list[str]:
     vms = session.xenapi.VM.get_all_records().values()
     names = [vm["name_label"] for vm in vms if vm["is_a_snapshot"]]
     session.xenapi.session.logout()
+    session("close")()
     return names
 
 
