@@ -3,8 +3,10 @@
 Knows no command's inside; see lazy.py for why commands are addresses here.
 """
 
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -129,4 +131,11 @@ def _leave_stdout() -> None:
 
 def main() -> None:
     """Entry point of the program."""
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    if threading.active_count() > 1:
+        # A thread may hang on a dead mount for ever; the interpreter would wait for it.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -83,12 +83,12 @@ def _check_file(file: Path) -> None:
 
 def find(request: Request, report: Report) -> Located:
     """Find the point in what was seen. Raises Failure; says what could not be seen."""
-    for sentence in blind_spots(report.desired, report.observed):
-        say(sentence, "warning")
     if request.to_pool is not None:
         view = report.observed.pools.get(request.to_pool)
         if isinstance(view, Unknown):
             raise Failure(view.why, subject=f"pool {request.to_pool}", code=code_of(view.reason))
+    for sentence in blind_spots(report.desired, report.observed):
+        say(sentence, "warning")
     unseen = [view for view in report.observed.remotes.values() if isinstance(view, Unknown)]
     try:
         return choose(
