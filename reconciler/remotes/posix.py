@@ -9,6 +9,7 @@ Knows system calls. Never knows what the files are for, retries or deadlines.
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -31,6 +32,9 @@ _COPY_UNABLE = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EBADF}
 )
 
+_WRITE_OUT_BYTES = 8 * 1024 * 1024
+_SYNC_FILE_RANGE_WRITE = 2
+
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a pipe under a disk's name must not stop the thread that opens it.
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -40,11 +44,26 @@ _DIRECTORY_MODE = 0o700
 _buffers = threading.local()
 
 
+def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Find the C library's call, where it has one; Python has no other way to it."""
+    try:
+        call = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return call
+
+
+_sync_file_range = _find_sync_file_range()
+
+
 class PosixHandle:
     """An open regular file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._dirty_offset = 0
+        self._dirty_bytes = 0
 
     def pread_into(self, target: memoryview, offset: int) -> int:
         view = target.cast("B") if target.format != "B" else target
@@ -57,6 +76,7 @@ class PosixHandle:
         return done
 
     def pwritev(self, pieces: Sequence[Piece], offset: int) -> None:
+        start = offset
         views = [view for piece in pieces if len(view := memoryview(piece).cast("B"))]
         first = 0
         while first < len(views):
@@ -70,6 +90,7 @@ class PosixHandle:
                 first += 1
             if count:
                 views[first] = views[first][count:]
+        self._write_out_soon(start, offset - start)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
@@ -115,6 +136,7 @@ class PosixHandle:
             if copied == 0:
                 break
             done += copied
+        self._write_out_soon(offset, done)
         return done
 
     def _copy_through_memory(
@@ -128,6 +150,21 @@ class PosixHandle:
                 raise OSError(errno.EIO, f"the file copied from ends {len(view) - got} bytes early")
             self.pwritev([view], offset + done)
             done += got
+
+    def _write_out_soon(self, offset: int, count: int) -> None:
+        """Have the kernel begin to write out what was written, a long piece at a time.
+
+        Else it waits for the sync at the end, and the disk idles until then: a file written and
+        synced takes half as long again (measured, ext4). A hint: its errors come up at the sync.
+        """
+        if offset != self._dirty_offset + self._dirty_bytes:
+            self._dirty_offset, self._dirty_bytes = offset, 0
+        self._dirty_bytes += count
+        if self._dirty_bytes >= _WRITE_OUT_BYTES and _sync_file_range is not None:
+            _sync_file_range(
+                self._descriptor, self._dirty_offset, self._dirty_bytes, _SYNC_FILE_RANGE_WRITE
+            )
+            self._dirty_offset, self._dirty_bytes = offset + count, 0
 
     def close(self) -> None:
         # The descriptor is gone whatever close says; EINTR is not worth a word, EIO is.
