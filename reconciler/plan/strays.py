@@ -21,7 +21,7 @@ def clean_unmarked(world: World, pool: PoolName, view: PoolView, draft: Draft) -
             if snapshot.marks is not None or not _is_ours(world, _job_in_name(snapshot)):
                 continue
             if not vm.busy and world.mode_on_pool(pool, vm.uuid) is None:
-                draft.do(_clean(pool, vm.uuid, vm.name, snapshot))
+                draft.do(_clean(pool, vm.uuid, vm.name, snapshot, Reason.SNAPSHOT_ORPHANED))
 
 
 def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
