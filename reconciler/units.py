@@ -6,7 +6,7 @@ Knows no clock and no field names: callers put the field and the line before the
 import re
 from datetime import timedelta
 
-_SIZE_UNITS = {
+_SIZE_UNITS: dict[str, int] = {
     "": 1,
     "B": 1,
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
@@ -32,7 +32,9 @@ def parse_span(text: str) -> timedelta:
     """Parse "90s", "1h30m", "30d", "2w". Raises ValueError."""
     stripped = text.strip()
     if not stripped or _SPAN.sub("", stripped):
-        raise ValueError(f"{text[:40]!r} is not a duration; write for example 90s, 15m, 1h30m or 30d")
+        raise ValueError(
+            f"{text[:40]!r} is not a duration; write for example 90s, 15m, 1h30m or 30d"
+        )
     try:
         return timedelta(
             seconds=sum(int(count) * _SPAN_UNITS[unit] for count, unit in _SPAN.findall(stripped))

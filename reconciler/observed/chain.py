@@ -52,7 +52,10 @@ class DiskFile:
 
 @dataclass(frozen=True, slots=True)
 class PointDisk:
-    """One disk of a restore point. path: as `DiskFile.path`. position: as `pool.Disk`, "" unknown."""
+    """One disk of a restore point.
+
+    path: as `DiskFile.path`. position: as `pool.Disk`, "" if it is unknown.
+    """
 
     disk: DiskUuid
     snapshot: DiskSnapshotUuid
