@@ -1,0 +1,214 @@
+"""Lists and descriptions of a small world in which something is wrong everywhere."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.cli import descriptions, listings
+from reconciler.cli.description import text_of
+from reconciler.cli.exits import Failure
+from reconciler.cli.listing import Listing, put
+from reconciler.cli.output import Format
+from reconciler.desired.retention import Retention
+from reconciler.desired.schedule import Schedule
+from reconciler.desired.selector import Selector
+from reconciler.desired.state import Desired, Job, JobSchedule, Pool, Remote, SecretRef
+from reconciler.ids import (
+    DiskSnapshotUuid,
+    DiskUuid,
+    JobId,
+    JobName,
+    PoolName,
+    RemoteName,
+    ScheduleId,
+    Stamp,
+    VmUuid,
+    instant_of,
+)
+from reconciler.observed.chain import DiskFile, History, PointDisk, RestorePoint
+from reconciler.observed.pool import Disk, PoolView, PowerState, Vm
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.state import Observed
+from reconciler.observed.unknown import Unknown
+from reconciler.plan.planner import plan
+from reconciler.status.report import Report
+
+NOW = datetime(2026, 1, 9, 12, tzinfo=UTC)
+LAB, GONE, NAS, OFF = PoolName("lab"), PoolName("gone"), RemoteName("nas1"), RemoteName("off")
+WEB, DB = (
+    VmUuid("0000000a-0000-0000-0000-00000000000a"),
+    VmUuid("0000000b-0000-0000-0000-00000000000b"),
+)
+FULL, DELTA, LOST = (Stamp(f"2026010{day}T020000Z") for day in (7, 8, 9))
+GIB = 1 << 30
+
+JOB = Job(
+    name=JobName("nightly"),
+    id=JobId("j"),
+    pools=(LAB,),
+    remotes=(NAS,),
+    selector=Selector(tags=frozenset({"prod"})),
+    schedules=(
+        JobSchedule(
+            "night", ScheduleId("n"), Schedule.parse("0 2 * * *"), Retention(last=3, daily=7)
+        ),
+    ),
+)
+
+
+def file_of(stamp: Stamp, parent: Stamp | None) -> DiskFile:
+    return DiskFile(
+        f"vdis/j/d/{stamp}.vhd",
+        DiskSnapshotUuid(stamp),
+        None if parent is None else f"{parent}.vhd",
+        None if parent is None else DiskSnapshotUuid(parent),
+        GIB,
+        GIB // 2,
+        GIB // 2,
+    )
+
+
+def point_of(stamp: Stamp) -> RestorePoint:
+    disk = PointDisk(
+        DiskUuid("d"), DiskSnapshotUuid(stamp), "root\x1b", f"vdis/j/d/{stamp}.vhd", GIB, "0"
+    )
+    return RestorePoint(
+        WEB, "web\x1b[2J", stamp, instant_of(stamp), JOB.id, (ScheduleId("n"),), (disk,), GIB // 2
+    )
+
+
+@pytest.fixture
+def report() -> Report:
+    pool = Pool(LAB, ("https://lab",), "root", SecretRef(env="SECRET_NAME"))
+    gone = Pool(GONE, ("https://gone",), "root", SecretRef(env="SECRET_NAME"))
+    desired = Desired(
+        pools={LAB: pool, GONE: gone},
+        remotes={NAS: Remote(NAS, "/nas"), OFF: Remote(OFF, "/off", read_only=True)},
+        jobs={JOB.name: JOB},
+    )
+    disk = Disk(DiskUuid("d"), "root\x1b", GIB, "sr", "0")
+    vms = {
+        WEB: Vm(WEB, "web\x1b[2J", frozenset({"prod"}), PowerState.RUNNING, (disk,)),
+        DB: Vm(DB, "db", frozenset(), PowerState.HALTED, (disk,)),
+    }
+    files = [file_of(FULL, None), file_of(DELTA, FULL), file_of(LOST, Stamp("nowhere"))]
+    history = History(
+        WEB,
+        NOW,
+        points=tuple(point_of(stamp) for stamp in (FULL, DELTA, LOST)),
+        files={file.path: file for file in files},
+    )
+    observed = Observed(
+        pools={
+            LAB: PoolView(LAB, "u", "Lab", "10.0.0.1", "8.3", NOW, vms),
+            GONE: Unknown(NOW, "PoolUnreachable", "no route to host"),
+        },
+        remotes={NAS: RemoteView(NAS, NOW, 3 * GIB, 10 * GIB, {WEB: history})},
+    )
+    return Report(desired, observed, plan(desired, observed, NOW), NOW)
+
+
+def table(listing: Listing, columns: int | None = None) -> list[list[str]]:
+    return [list(row[: columns or listing.narrow]) for row in listing.rows]
+
+
+def test_pools(report: Report) -> None:
+    listing = listings.pools(report)
+    assert table(listing) == [
+        ["gone", "Unknown", "", "", ""],
+        ["lab", "True", "10.0.0.1", "8.3", "2"],
+    ]
+    assert listing.items[0]["why"] == "no route to host"
+    assert "SECRET_NAME" not in str(listing)
+
+
+def test_remotes(report: Report) -> None:
+    listing = listings.remotes(report)
+    assert table(listing) == [
+        ["nas1", "True", "1", "3", "1.5 GiB", "3.0 GiB", "10.0 GiB"],
+        ["off", "Unknown", "", "", "", "", ""],
+    ]
+    assert listing.items[1]["why"] == "it has not been looked at"
+    assert listing.items[1]["access"] == "ReadOnly"
+
+
+def test_jobs(report: Report) -> None:
+    (row,) = table(listings.jobs(report))
+    assert row == ["nightly", "1/1", "Protected", "2026-01-09 02:00:00", "2026-01-10 02:00:00"]
+
+
+def test_vms_without_a_job_are_listed_too(report: Report) -> None:
+    assert table(listings.vms(report)) == [
+        ["db", "lab", "", "Unassigned", "", ""],
+        ["web\x1b[2J", "lab", "nightly", "Protected", "2026-01-09 02:00:00", "3"],
+    ]
+
+
+def test_points_say_what_can_be_restored(report: Report) -> None:
+    listing = listings.points(report)
+    assert [row[3:6] for row in table(listing)] == [
+        ["Full", "512 MiB", "Ok"],
+        ["Delta", "512 MiB", "Ok"],
+        ["", "512 MiB", "Broken"],
+    ]
+    assert listing.names[0] == f"{WEB}/{FULL}@nas1"
+    assert [item["chainLength"] for item in listing.items] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("how", list(Format))
+def test_every_list_can_be_put_in_every_form(
+    report: Report, how: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for listing in (
+        listings.pools(report),
+        listings.remotes(report),
+        listings.jobs(report),
+        listings.vms(report),
+        listings.points(report),
+    ):
+        put(listing, how)
+        out = capsys.readouterr().out
+        assert "\x1b" not in out
+        assert len(out.splitlines()) >= len(listing.names)
+
+
+def test_an_empty_table_says_so_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    put(Listing("Point", ("NAME",), 1, [], [], []), Format.TABLE)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "no points found\n")
+
+
+def test_descriptions_are_for_terminals_of_careful_people(report: Report) -> None:
+    shown = [
+        descriptions.pool(report, "gone"),
+        descriptions.pool(report, "lab"),
+        descriptions.remote(report, "nas1"),
+        descriptions.remote(report, "off"),
+        descriptions.job(report, "nightly", ()),
+        descriptions.vm(report, WEB),
+        descriptions.vm(report, "db"),
+        descriptions.point(report, f"{WEB}/{FULL}@nas1"),
+        descriptions.point(report, f"{WEB}/{LOST}@nas1"),
+    ]
+    texts = [text_of(each, colour=False) for each in shown]
+    for text in texts:
+        assert "\x1b" not in text
+        assert "SECRET_NAME" not in text
+    assert "no route to host" in texts[0]
+    assert "web\\x1b[2J" in texts[1]
+    assert "keeps" not in texts[4]
+    assert "last 3, daily 7" in texts[4]
+    assert "tags prod" in texts[4]
+    assert "Unassigned" in texts[6]
+    assert "BROKEN: vdis/j/d/nowhere.vhd: the file is missing" in texts[8]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("pool", "x"), ("remote", "x"), ("vm", "x"), ("point", "x")]
+)
+def test_what_is_not_there(report: Report, kind: str, name: str) -> None:
+    with pytest.raises(Failure) as caught:
+        getattr(descriptions, kind)(report, name)
+    assert caught.value.hint
+    with pytest.raises(Failure, match="no manifest"):
+        descriptions.job(report, name, ())
