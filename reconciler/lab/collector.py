@@ -7,6 +7,7 @@ VDI was destroyed, visible to clients as on a real SR.
    leaf first gets a fresh layer on top, so that rule 2 takes most of it while the guest writes on.
 """
 
+import logging
 import threading
 import time
 
@@ -17,6 +18,7 @@ from reconciler.lab.pool import Pool
 from reconciler.lab.values import new_uuid
 
 _STEPS_MAX = 10_000
+_log = logging.getLogger(__name__)
 
 
 class Collector:
@@ -64,7 +66,11 @@ class Collector:
                 sr = self._ready()[0]
                 del self._due[sr]
             if self._pool.settings.coalesce:
-                self.collect(sr)
+                try:
+                    self.collect(sr)
+                except Exception:
+                    # The next kick tries again, as the real one does.
+                    _log.exception("the collector failed on %s", sr)
 
     def _ready(self) -> list[str]:
         moment = time.monotonic()
@@ -98,7 +104,7 @@ class Collector:
                 with database.transaction():
                     volumes.refresh_sr(self._pool, row)
                 self._pool.tasks.succeed(task)
-                self._pool.tasks.destroy(task, task)
+                self._pool.tasks.forget(task)
             return steps
 
     def _enabled(self, sr: Row) -> bool:

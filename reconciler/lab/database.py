@@ -10,7 +10,7 @@ such as the nodes of the VHD trees.
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -92,6 +92,7 @@ class Database:
         self._documents: dict[str, dict[str, Record]] = {}
         self._by_uuid: dict[tuple[str, str], str] = {}
         self._dirty: dict[tuple[str, str], Record | None] = {}
+        self._deferred: list[Callable[[], None]] = []
         self._depth = 0
         self._announced = 0
         self._life = 0
@@ -135,6 +136,11 @@ class Database:
                 if self._depth == 0:
                     self._commit()
 
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do something right after this transaction is on disk, in the same thread."""
+        assert self._depth > 0
+        self._deferred.append(action)
+
     def wait(self, timeout_s: float) -> None:
         """Give the lock away until something changes; also from within a transaction.
 
@@ -166,6 +172,9 @@ class Database:
                 [(kind, key, value) for (kind, key), value in dirty.items() if value is not None],
                 [name for name, value in dirty.items() if value is None],
             )
+        deferred, self._deferred = self._deferred, []
+        for action in deferred:
+            action()
         if self.generation != self._announced:
             self._announced = self.generation
             self.changed.notify_all()

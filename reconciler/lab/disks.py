@@ -209,30 +209,37 @@ class DiskTree:
         self.disks[disk.uuid] = disk
         self._owners[disk.layer.id] = disk
 
+    def _hold(self, disk: Disk) -> None:
+        """Keep the guest from writing until the change is on disk: a layer that a killed process
+        had not stored would take the guest's writes with it.
+        """
+        disk.lock.acquire()
+        self._database.defer(disk.lock.release)
+
     def fork(self, disk: Disk, sibling: str, base: str) -> tuple[Disk, Disk | None]:
         """Snapshot or clone: a new disk with the same content, and the new base if one was made.
 
         A disk without data since its last fork needs no new base: both hang on the old one.
         """
-        with disk.lock:
-            old = disk.layer
-            if old.parent is not None and not old.allocated:
-                return self._add(sibling, disk.sr, self._child(disk, old.parent)), None
-            hidden = self.push(disk, base)
-            return self._add(sibling, disk.sr, self._child(disk, old)), hidden
+        self._hold(disk)
+        old = disk.layer
+        if old.parent is not None and not old.allocated:
+            return self._add(sibling, disk.sr, self._child(disk, old.parent)), None
+        hidden = self.push(disk, base)
+        return self._add(sibling, disk.sr, self._child(disk, old)), hidden
 
     def push(self, disk: Disk, base: str) -> Disk:
         """Put a fresh empty layer on a leaf; the old one becomes a hidden disk of its own."""
-        with disk.lock:
-            old = disk.layer
-            with self._lock:
-                hidden = Disk(self, base, disk.sr, old)
-                disk.layer = self._child(disk, old)
-                self._put(hidden)
-                self._put(disk)
-            self.store(hidden)
-            self.store(disk)
-            return hidden
+        self._hold(disk)
+        old = disk.layer
+        hidden = Disk(self, base, disk.sr, old)
+        with self._lock:
+            disk.layer = self._child(disk, old)
+            self._put(hidden)
+            self._put(disk)
+        self.store(hidden)
+        self.store(disk)
+        return hidden
 
     def _child(self, disk: Disk, parent: Layer) -> Layer:
         return Layer(self._sr_directory(disk.sr), new_uuid(), disk.size, parent)
@@ -242,14 +249,14 @@ class DiskTree:
         with self._lock:
             self._owners.pop(disk.layer.id, None)
             self.disks.pop(disk.uuid, None)
-            disk.layer.remove_files()
         self._database.drop_document(_KIND, disk.uuid)
+        self._database.defer(disk.layer.remove_files)
 
     def resize(self, disk: Disk, size: int) -> None:
-        with disk.lock:
-            disk.layer.grow(size)
-            if disk.log is not None:
-                disk.log.grow(size)
+        self._hold(disk)
+        disk.layer.grow(size)
+        if disk.log is not None:
+            disk.log.grow(size)
         self.store(disk)
 
     # -- merging ----------------------------------------------------------------------------------
@@ -290,21 +297,21 @@ class DiskTree:
         return moved
 
     def take_over(self, leaf: Disk, base: Disk) -> None:
-        """Leaf-coalesce, under the leaf's lock: its blocks go down and it becomes the base."""
-        with leaf.lock:
-            old, kept = leaf.layer, base.layer
-            self.copy_down(old)
-            with self._lock:
-                _mark_all(kept, old.map)
-                if kept.size < old.size:
-                    kept.grow(old.size)
-                leaf.layer = kept
-                del self.disks[base.uuid]
-                del self._owners[old.id]
-                self._put(leaf)
-                old.remove_files()
-            self._database.drop_document(_KIND, base.uuid)
-            self.store(leaf)
+        """Leaf-coalesce: the leaf's blocks go down and it becomes the base."""
+        self._hold(leaf)
+        old, kept = leaf.layer, base.layer
+        self.copy_down(old)
+        with self._lock:
+            _mark_all(kept, old.map)
+            if kept.size < old.size:
+                kept.grow(old.size)
+            leaf.layer = kept
+            del self.disks[base.uuid]
+            del self._owners[old.id]
+            self._put(leaf)
+        self._database.drop_document(_KIND, base.uuid)
+        self._database.defer(old.remove_files)
+        self.store(leaf)
 
 
 def _mark_all(layer: Layer, held: Iterable[int]) -> None:

@@ -82,6 +82,13 @@ class Tasks:
             else:
                 self._database.update_map(row, "current_operations", {caller: "destroy"})
 
+    def forget(self, ref: str) -> None:
+        """Remove a task of the pool's own, if a restart has not done so."""
+        with self._database.transaction():
+            row = self._database.find("task", ref)
+            if row is not None:
+                self._remove(row)
+
     def _remove(self, row: Row) -> None:
         self._finished_at.pop(row.ref, None)
         self._moved.pop(row.ref, None)
