@@ -36,12 +36,17 @@ def real_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(lab: LabProcess, tmp_path: Path) -> Callable[[str], Site]:
-    """Make a site of the lab for one job's manifest."""
+def site(lab: LabProcess, tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    """Make a site of the lab for one job's manifest. At the end, nothing changes any more."""
+    made: list[Site] = []
 
     def make(job: str) -> Site:
         remote = tmp_path / "remote"
         directory = manifests(tmp_path / "manifests", lab.facts, remote, job)
-        return Site(lab, directory, remote, Operator(directory, tmp_path / "operator.log"))
+        operator = Operator(directory, tmp_path / "operator.log")
+        made.append(Site(lab, directory, remote, operator))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        each.check_at_rest()

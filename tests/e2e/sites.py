@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import XenAPI
+
 from reconciler.lab.remote import RunningLab
 
 MIB = 1024 * 1024
@@ -167,9 +169,11 @@ class Operator:
 
     manifests: Path
     log: Path
+    last_instant: str = ""
 
     def run(self, *instants: str) -> list[dict[str, Any]]:
         """Run to the end; return what it said after each instant."""
+        self.last_instant = instants[-1]
         process = self.start(*instants)
         output, _ = process.communicate(timeout=400)
         assert process.returncode == 0, self.log.read_text(encoding="utf-8")[-4000:]
@@ -190,6 +194,30 @@ class Site:
     manifests: Path
     remote: Path
     operator: Operator
+
+    def fingerprint(self) -> dict[str, object]:
+        """All that a reconciler could change: files on the remote, records of the pool."""
+        files: dict[str, object] = {
+            str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns, path.lstat().st_size)
+            for path in sorted(self.remote.rglob("*"))
+            if ".reconciler" not in path.parts  # where a start finds out what the remote can do
+        }
+        session = XenAPI.Session(self.lab.facts["url"])
+        session.xenapi.login_with_password(
+            self.lab.facts["user"], self.lab.facts["password"], "1.0", "test"
+        )
+        kinds = ("VM", "VDI", "VBD", "VIF", "SR", "pool")
+        records = {kind: getattr(session.xenapi, kind).get_all_records() for kind in kinds}
+        session.xenapi.session.logout()
+        session("close")()
+        return {**files, **records}
+
+    def check_at_rest(self) -> None:
+        """Fail if an operator that starts with nothing to do changes anything."""
+        if self.operator.last_instant:
+            before = self.fingerprint()
+            self.operator.run(self.operator.last_instant)
+            assert self.fingerprint() == before
 
     def restore(self, point: dict[str, Any], disk: str, output: Path) -> None:
         """Restore a disk by the command line, to a raw file."""
