@@ -139,9 +139,9 @@ class _Resolver:
             for one in self._manifests
             if one.spec is None and not one.foreign and one.identity not in self._before
         }
-        for file in self._files:
+        for file in (one for one in self._files if one.blank):
             held = [str(key) for key, good in self._before.items() if good.path == file.path]
-            if file.blank and held:
+            if held:
                 unclear.add(file.path)
                 self._problems.append(
                     Problem(
