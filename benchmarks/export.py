@@ -1,0 +1,117 @@
+"""A full export of one disk from a pool to a file remote, against writing the same bytes.
+
+The pool is the lab, in another process, over loopback; the limit is what one thread can write and
+sync on the same file system. On a machine with few cores the lab's work slows both down.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.pool import BLOCK, LabPool, incompressible_image, lab_pool
+from benchmarks.report import GIB, MIB, Figure, median
+from reconciler.remotes.open import open_remote
+from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.vhd.layout import BLOCK_RECORD, FOOTER_BYTES, TABLE_OFFSET
+from reconciler.xapi.client import XapiClient
+from reconciler.xapi.disks import open_export
+
+SIZE = GIB
+ROUNDS = 3
+IDENTITY = Identity("11111111-0000-4000-8000-000000000001")
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds for the same bytes."""
+
+    write_s: float
+    receive_s: float
+    export_s: float
+    export_cpu_s: float
+
+
+def run(directory: str, note: Callable[[str], None]) -> Iterator[Figure]:
+    image = os.path.join(directory, "disk.raw")
+    incompressible_image(image, SIZE)
+    with lab_pool(directory, [image]) as pool:
+        os.unlink(image)
+        rounds = asyncio.run(_rounds(pool, directory))
+    size = SIZE / MIB
+    write = size / median([entry.write_s for entry in rounds])
+    receive = size / median([entry.receive_s for entry in rounds])
+    export = size / median([entry.export_s for entry in rounds])
+    cpu = median([entry.export_cpu_s for entry in rounds]) / (SIZE / GIB)
+    yield Figure(
+        "export", "1 GiB disk", export, "MiB/s", write, "MiB/s, write and fsync", at_least=0.8
+    )
+    yield Figure("export", "1 GiB disk", export, "MiB/s", receive, "MiB/s, receive and drop")
+    yield Figure("export", "1 GiB disk", cpu, "CPU-s/GiB", at_most=1.1)
+
+
+async def _rounds(pool: LabPool, directory: str) -> list[Round]:
+    target = os.path.join(directory, "remote")
+    os.mkdir(target)
+    remote = await open_remote("bench", target)
+    async with XapiClient([pool.url], pool.username, lambda: pool.password) as client:
+        (disk,) = await snapshot_disks(client)
+        rounds = []
+        for _ in range(ROUNDS):
+            write_s = await asyncio.to_thread(write_and_sync, os.path.join(target, "limit"), SIZE)
+            receive_s = await _receive_and_drop(client, disk)
+            os.sync()
+            cpu, started = time.process_time(), time.perf_counter()
+            async with await open_export(client, disk) as stream:
+                await receive_vhd(stream, remote, ".new.partial", IDENTITY)
+            await remote.publish(".new.partial", "new.vhd")
+            ended = time.perf_counter()
+            rounds.append(Round(write_s, receive_s, ended - started, time.process_time() - cpu))
+            await remote.delete("new.vhd")
+            os.sync()
+    await remote.close()
+    return rounds
+
+
+async def snapshot_disks(client: XapiClient) -> list[str]:
+    """Take a snapshot of the benchmark's VM; return its disks' references."""
+    (vm,) = await client.call("VM.get_by_name_label", "bench")
+    snapshot = await client.call("VM.snapshot", vm, "bench")
+    disks = []
+    for vbd in await client.call("VM.get_VBDs", snapshot):
+        record = await client.call("VBD.get_record", vbd)
+        if record["type"] == "Disk":
+            disks.append(str(record["VDI"]))
+    return disks
+
+
+async def _receive_and_drop(client: XapiClient, disk: str) -> float:
+    """How fast the pool and the connection are, with nothing done to the bytes."""
+    view = memoryview(bytearray(BLOCK_RECORD))
+    blocks = SIZE // BLOCK
+    table_bytes = -(-4 * blocks // 512) * 512
+    started = time.perf_counter()
+    async with await open_export(client, disk) as stream:
+        await stream.read_exactly(view[: TABLE_OFFSET + 512 + table_bytes])
+        for _ in range(blocks):
+            await stream.read_exactly(view)
+        await stream.read_exactly(view[:FOOTER_BYTES])
+        await stream.finish()
+    return time.perf_counter() - started
+
+
+def write_and_sync(path: str, size: int) -> float:
+    """Write `size` bytes in pieces of 2 MiB by one thread, and sync them; return the seconds."""
+    os.sync()
+    piece = os.urandom(BLOCK)
+    started = time.perf_counter()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        for _ in range(size // BLOCK):
+            os.write(descriptor, piece)
+        os.fsync(descriptor)
+        return time.perf_counter() - started
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
