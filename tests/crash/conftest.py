@@ -92,6 +92,8 @@ class Examination:
     findings: Findings = field(default_factory=Findings)
     seen: set[object] = field(default_factory=set)
     outlived: set[object] = field(default_factory=set)
+    # What is alike is known by the chunks it is made of, as long as these are alive.
+    kept: list[Image] = field(default_factory=list)
     only: str | None = field(default_factory=lambda: os.environ.get("CRASH_STATE"))
 
     async def crashed(self, name: str, crash: Crash, depth: int = 1) -> None:
@@ -106,6 +108,7 @@ class Examination:
         self.findings.distinct += 1
         filesystem = MemoryFilesystem(crash.image, crash.pending, reflink=self.reflink)
         await self._settle(name, filesystem, depth)
+        self.kept.append(filesystem.image)
         if depth < self.depth:
             inner_max = max(self.subsets_max // 16, 8)
             for inner in filesystem.crashes(subsets_max=inner_max, coarse=True):

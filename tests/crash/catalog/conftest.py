@@ -84,6 +84,7 @@ class World:
     finally_: set = field(default_factory=set)
     verdicts: dict = field(default_factory=dict)
     vm: str = VM
+    now: datetime = NOW
     disks: list = field(default_factory=lambda: DISKS)
 
     def lock(self, remote):

@@ -1,0 +1,138 @@
+import errno
+
+import pytest
+
+from reconciler.remotes.durable import Durable
+from reconciler.remotes.faults import Fault
+from reconciler.remotes.memory import MemoryFilesystem
+
+
+def durable_on(filesystem, *, directory_sync=True):
+    return Durable(filesystem, lambda: "xyz", directory_sync=directory_sync)
+
+
+def changes(filesystem):
+    return [
+        (call.kind, call.path, *filter(None, [call.target]))
+        for call in filesystem.calls
+        if call.changes
+    ]
+
+
+def test_an_object_is_whole_before_it_has_its_name():
+    filesystem = MemoryFilesystem()
+    durable_on(filesystem).put("a/b/f.json", b"content")
+    assert changes(filesystem) == [
+        ("make_directory", "a"),
+        ("sync_directory", ""),
+        ("make_directory", "a/b"),
+        ("sync_directory", "a"),
+        ("create", "a/b/.f.json.xyz.partial"),
+        ("pwritev", "a/b/.f.json.xyz.partial"),
+        ("sync", "a/b/.f.json.xyz.partial"),
+        ("rename", "a/b/.f.json.xyz.partial", "a/b/f.json"),
+        ("sync_directory", "a/b"),
+    ]
+
+
+def test_directories_are_settled_once():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("a/f", b"")
+    count = len(filesystem.calls)
+    durable.put("a/g", b"")
+    assert [call.kind for call in filesystem.calls[count:]].count("make_directory") == 0
+
+
+def test_a_directory_that_was_there_is_synced_all_the_same():
+    """It may have been made a moment before a crash."""
+    before = MemoryFilesystem()
+    before.make_directory("a")
+    filesystem = MemoryFilesystem(before.image)
+    durable_on(filesystem).put("a/f", b"")
+    assert ("sync_directory", "") in changes(filesystem)
+
+
+def test_a_directory_that_somebody_removed_is_made_again():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("a/f", b"")
+    durable.delete("a/f")
+    filesystem.remove_directory("a")
+    with pytest.raises(FileNotFoundError):
+        durable.put("a/f", b"again")
+    durable.put("a/f", b"again")
+    assert filesystem.content("a/f").whole() == b"again"
+
+
+@pytest.mark.parametrize("kind", ["pwritev", "sync", "close", "rename"])
+def test_after_an_error_nothing_is_left_of_the_try(kind):
+    before = MemoryFilesystem()
+    durable_on(before).put("f", b"old")
+    rehearsal = MemoryFilesystem(before.image)
+    durable_on(rehearsal).put("f", b"new")
+    at = [call.kind for call in rehearsal.calls].index(kind)
+    filesystem = MemoryFilesystem(before.image, fault=Fault(at, errno.EIO))
+    with pytest.raises(OSError):
+        durable_on(filesystem).put("f", b"new")
+    assert filesystem.paths() == ["f"]
+    assert filesystem.content("f").whole() == b"old"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO])
+def test_a_rename_whose_reply_was_lost_is_a_rename(number):
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.create("t").close()
+    filesystem.fault = Fault(len(filesystem.calls) + 1, number, done=True)
+    durable.publish("t", "f")
+    assert filesystem.paths() == ["f"]
+    assert filesystem.calls[-1].kind == "sync_directory"
+
+
+def test_a_rename_that_failed_is_none_even_if_the_name_is_taken():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("f", b"old")
+    durable.create("t").close()
+    filesystem.fault = Fault(len(filesystem.calls) + 1, errno.EACCES)
+    with pytest.raises(PermissionError):
+        durable.publish("t", "f")
+    assert filesystem.content("f").whole() == b"old"
+
+
+def test_publishing_across_directories_syncs_both():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.create("a/t").close()
+    durable.publish("a/t", "b/f")
+    assert changes(filesystem)[-2:] == [("sync_directory", "b"), ("sync_directory", "a")]
+
+
+def test_what_is_gone_is_made_durably_gone():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("a/f", b"")
+    filesystem.unlink("a/f")
+    durable.delete("a/f")
+    assert changes(filesystem)[-1] == ("sync_directory", "a")
+    durable.delete("nowhere/f")
+
+
+def test_settling_syncs_the_file_its_name_and_the_directories_above():
+    before = MemoryFilesystem()
+    before.make_directory("a")
+    before.create("a/f").close()
+    filesystem = MemoryFilesystem(before.image)
+    durable_on(filesystem).settle("a/f")
+    assert [change for change in changes(filesystem) if change[0] != "make_directory"] == [
+        ("sync", "a/f"),
+        ("sync_directory", ""),
+        ("sync_directory", "a"),
+    ]
+
+
+def test_where_directories_cannot_be_synced_they_are_not():
+    filesystem = MemoryFilesystem()
+    durable_on(filesystem, directory_sync=False).put("a/f", b"")
+    assert "sync_directory" not in [call.kind for call in filesystem.calls]
