@@ -10,6 +10,8 @@ def keep_house(pool: Pool) -> None:
     """One round."""
     pool.tasks.collect()
     pool.sessions.expire()
+    if not pool.settings.heartbeat:
+        return
     with pool.database.transaction():
         for metrics in pool.database.rows("host_metrics"):
             pool.database.set(metrics, last_updated=now())

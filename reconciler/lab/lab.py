@@ -234,6 +234,13 @@ class Lab:
         """`Running` or `Halted`."""
         guest.set_power(self.pool, guest.find_machine(self.pool, vm), state)
 
+    @property
+    def changes(self) -> list[str]:
+        """The calls so far (and transfers) that may have changed something, by name; the last
+        10,000. An engine at rest adds none, whatever the pool itself does meanwhile.
+        """
+        return list(self._dispatcher.changes)
+
     # -- disturbances -----------------------------------------------------------------------------
 
     @property

@@ -5,8 +5,10 @@ Class_message         the same, by XAPI's older wire names
 Async.Class.message   a task reference at once, the work in a thread of its own
 """
 
+import re
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable
 
 from reconciler.lab import (
@@ -28,6 +30,8 @@ from reconciler.lab.schema import TABLES
 from reconciler.lab.values import Value
 
 _ASYNC = "Async."
+_CHANGES_MAX = 10_000
+_READING = re.compile(r"session\.|event\.|\w+\.(get_|assert_|is_|has_|list_changed)")
 _PARTS = (
     *(calls_devices, calls_disks, calls_pool, calls_power, calls_session, calls_storage),
     calls_vms,
@@ -76,6 +80,8 @@ class Dispatcher:
         for registry in extra:
             self._methods.update(registry.methods)
         self._names = sorted(self._methods)
+        # What clients asked for that may change something, in order; for tests that want silence.
+        self.changes: deque[str] = deque(maxlen=_CHANGES_MAX)
         self._aliases = {name.replace(".", "_"): name for name in self._names}
 
     def call(self, name: str, parameters: list[Value], host: str) -> Value:
@@ -104,6 +110,8 @@ class Dispatcher:
             self._pool.kill_toolstack(fault.refuse_s)
             raise Dropped(reset=True)
         arguments = check_arguments(method, parameters)
+        if not _READING.match(method.name):
+            self.changes.append(name)
         if asynchronous:
             result: Value = self._begin(method, arguments, session, host)
         else:

@@ -134,6 +134,8 @@ class Server:
         handler = self._route(request)
         try:
             if handler is not None:
+                if not request.path.startswith("/lab/"):
+                    self._dispatcher.changes.append(f"{request.method} {request.path}")
                 handler(self._pool, request)
                 return False
             if request.method == "POST":

@@ -25,5 +25,6 @@ class Settings:
     task_pending_s: float = 24 * 3600.0  # without progress
     tasks_max: int = 200
     housekeeping_s: float = 30.0
+    heartbeat: bool = False  # an event of the pool and its hosts at each round (real: yes)
     chain_depth_max: int = 30
     bandwidth_bytes_per_s: int = 0  # of one transfer; 0 is unlimited

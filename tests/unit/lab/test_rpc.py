@@ -197,3 +197,14 @@ def test_unknown_references_in_a_record_are_refused(lab: Lab, web: str) -> None:
 
 def test_null_is_no_object(lab: Lab) -> None:
     assert refused(lab, "VDI.get_record", NULL) == ["HANDLE_INVALID", "VDI", NULL]
+
+
+def test_only_what_may_change_something_is_counted(lab: Lab, web: str) -> None:
+    before = len(lab.changes)
+    lab.call("VM.get_record", web)
+    lab.call("event.from", ["vm"], "", 0.0)
+    lab.call("VM.get_all_records_where", "true")
+    assert len(lab.changes) == before
+    lab.call("VM.set_name_label", web, "renamed")
+    lab.call("Async.VM.update_allowed_operations", web)
+    assert lab.changes[before:] == ["VM.set_name_label", "Async.VM.update_allowed_operations"]

@@ -67,4 +67,7 @@ def test_old_and_surplus_tasks_are_collected(lab: Lab) -> None:
 def test_a_round_of_housekeeping_is_an_event(lab: Lab) -> None:
     token = lab.pool.events.current_id()
     keep_house(lab.pool)
+    assert lab.pool.events.current_id() == token
+    lab.pool.settings.heartbeat = True
+    keep_house(lab.pool)
     assert lab.pool.record.modified > token
