@@ -24,6 +24,7 @@ def run(directory: str, note: Callable[[str], None]) -> Iterator[Figure]:
         target = os.path.join(directory, "remote")
         os.mkdir(target)
         limit = write_and_sync(os.path.join(directory, "limit"), DISKS * DISK_BYTES)
+        os.sync()
         flight = subprocess.run(
             [sys.executable, "-m", "benchmarks.flight", pool.url, pool.username, target],
             input=pool.password + "\n",
