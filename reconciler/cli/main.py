@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -100,7 +101,7 @@ def _explain(error: Exception, settings: Settings) -> int:
     """Say what went wrong in words, and return its exit code."""
     leaf = leaves_of(error)[0]
     if settings.debug and not isinstance(leaf, typer.TyperException):
-        sys.excepthook(type(error), error, error.__traceback__)
+        traceback.print_exception(error)
     match leaf:
         case Failure():
             say(str(leaf), "error")

@@ -81,12 +81,13 @@ def put_yaml(content: Mapping[str, Any] | Sequence[Any]) -> None:
 
 def yaml_of(content: Mapping[str, Any] | Sequence[Any]) -> str:
     """Render as YAML, block style, keys in the order given."""
+    plain = json.loads(json.dumps(content))  # no enums, nothing shared: YAML would write anchors
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # untyped there
     stream = io.StringIO()
-    yaml.dump(content, stream)
+    yaml.dump(plain, stream)
     return stream.getvalue()
 
 

@@ -1,7 +1,6 @@
 """Runs the command line in this process and keeps what it wrote."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -39,9 +38,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    hook = sys.excepthook
     yield
-    sys.excepthook = hook
     root.handlers, root.level = handlers, level
     logging.getLogger("reconciler").setLevel(logging.NOTSET)
     structlog.reset_defaults()

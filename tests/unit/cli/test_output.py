@@ -3,7 +3,7 @@ import json
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.cli.output import list_of, put_json, put_names, table_of, yaml_of
+from reconciler.cli.output import Format, list_of, put_json, put_names, table_of, yaml_of
 
 HOSTILE = "web\x1b[2J\n\u202eexe.\ud800 é"
 
@@ -43,6 +43,12 @@ def test_yaml_is_ascii_ordered_and_whole() -> None:
     assert list(content) == ["apiVersion", "kind", "items"]
     assert text.startswith("apiVersion: backup")
     assert YAML(typ="safe").load(text) == content
+
+
+def test_yaml_of_enums_and_of_what_is_shared_is_plain() -> None:
+    shared = ["a"]
+    content = {"how": Format.TABLE, "one": shared, "two": shared}
+    assert yaml_of(content) == "how: table\none:\n- a\ntwo:\n- a\n"
 
 
 def test_names_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
