@@ -5,9 +5,9 @@ Class_message         the same, by XAPI's older wire names
 Async.Class.message   a task reference at once, the work in a thread of its own
 """
 
+import logging
 import re
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterable
 
@@ -29,6 +29,7 @@ from reconciler.lab.pool import Pool, dummy_task
 from reconciler.lab.schema import TABLES
 from reconciler.lab.values import Value
 
+_log = logging.getLogger(__name__)
 _ASYNC = "Async."
 _CHANGES_MAX = 10_000
 _READING = re.compile(r"session\.|event\.|\w+\.(get_|assert_|is_|has_|list_changed)")
@@ -147,7 +148,7 @@ class Dispatcher:
         except (Failure, Dropped):
             raise
         except Exception as error:
-            traceback.print_exc()
+            _log.exception("%s failed", method.name)
             raise Failure("INTERNAL_ERROR", f"{type(error).__name__}: {error}") from error
 
     def _begin(self, method: Method, arguments: list[Value], session: str, host: str) -> str:

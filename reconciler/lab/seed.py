@@ -137,6 +137,11 @@ def _host(database: Database, number: int, first: str, network: Row) -> Row:
         "metrics": domain_metrics.ref,
     }
     database.set(host, control_domain=database.create("VM", domain).ref)
+    _interface(database, number, first, network, host)
+    return host
+
+
+def _interface(database: Database, number: int, first: str, network: Row, host: Row) -> None:
     carrier = database.create("PIF_metrics", {"carrier": True, "speed": 10000, "duplex": True})
     database.create(
         "PIF",
@@ -156,7 +161,6 @@ def _host(database: Database, number: int, first: str, network: Row) -> Row:
             "management": True,
         },
     )
-    return host
 
 
 def _manager(kind: str) -> Record:

@@ -93,10 +93,10 @@ class Server:
             if self._tls is not None:
                 sock.settimeout(30.0)
                 sock = self._tls.wrap_socket(sock, server_side=True)
+            connection = Connection(sock, self._pool.settings.stall_s)
         except OSError:
             sock.close()
             return
-        connection = Connection(sock, self._pool.settings.stall_s)
         with self._ended:
             self._connections.add(connection)
         try:
