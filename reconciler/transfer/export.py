@@ -8,7 +8,8 @@ at its start last of all. It stays under its temporary name; giving it its own i
 business. Knows streams, the format and remotes; never what the disk belongs to.
 """
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.remotes.remote import Remote, RemoteFile
@@ -119,7 +120,7 @@ class _Reception:
             [bytearray(SLOT) for _ in range(BUFFERS)]
         )
         self._layout: Layout | None = None
-        self._kept: list[int] = []
+        self._kept = array("I")
         self._differencing = False
 
     async def run(self) -> Received:
@@ -222,7 +223,7 @@ class _Reception:
             )
         return layout
 
-    def _laid_out(self, size_bytes: int, blocks: list[int] | tuple[int, ...]) -> Layout:
+    def _laid_out(self, size_bytes: int, blocks: Sequence[int]) -> Layout:
         return Layout.of_disk(
             size_bytes,
             blocks,

@@ -7,15 +7,16 @@ The padding before a record is carried along where it is free on both sides: the
 follow one another make one range that starts on a 4 KiB boundary, which one system call can share.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from reconciler.remotes.remote import Move, RemoteFile
 from reconciler.transfer.disk_file import DiskFile, read_disk_file
 from reconciler.transfer.errors import ChainBroken
 from reconciler.vhd.bat import Bat
 from reconciler.vhd.footer import Footer
-from reconciler.vhd.layout import BLOCK_RECORD, FOOTER_BYTES, SLOT_PAD
+from reconciler.vhd.layout import ALIGNMENT, BLOCK_RECORD, FOOTER_BYTES, SLOT_PAD
 from reconciler.vhd.merge import RecordMove
 
 Progress = Callable[[int], None]
@@ -25,39 +26,45 @@ _RECORDS_A_HOP = 64
 progress is still seen every second."""
 
 
-def padded_records(bat: Bat, table_end: int) -> frozenset[int]:
-    """Offsets of the records before which the padding of our own layout is free."""
-    found = []
-    end = table_end
-    for _, offset in bat.in_file_order():
-        if offset - end >= SLOT_PAD:
-            found.append(offset)
-        end = offset + BLOCK_RECORD
-    return frozenset(found)
+class Pads:
+    """Before which records of a file there is padding that nothing lies in.
+
+    Kept as its exceptions: in our own files there are none.
+    """
+
+    def __init__(self, bat: Bat, table_end: int) -> None:
+        crowded = []
+        end = table_end
+        for _, offset in bat.in_file_order():
+            if offset % ALIGNMENT == SLOT_PAD and offset - end < SLOT_PAD:
+                crowded.append(offset)
+            end = offset + BLOCK_RECORD
+        self._crowded = frozenset(crowded)
+
+    def is_free(self, offset: int) -> bool:
+        """Tell for the record at an offset; never so if its data is not on a 4 KiB boundary."""
+        return offset % ALIGNMENT == SLOT_PAD and offset not in self._crowded
 
 
-def moves_of(
-    source: DiskFile, records: Sequence[RecordMove], target_padded: frozenset[int]
-) -> list[Move]:
-    """Make moves between open files of records, with their padding where it is free."""
-    source_padded = padded_records(source.bat, source.header.table_end)
-    moves = []
-    for source_offset, offset in records:
-        pad = SLOT_PAD if source_offset in source_padded and offset in target_padded else 0
-        moves.append(Move(source.file, source_offset - pad, offset - pad, BLOCK_RECORD + pad))
-    return moves
+def moves_of(source: DiskFile, records: Iterable[RecordMove], target_pads: Pads) -> Iterator[Move]:
+    """Give the moves of records from one file, with their padding where it is free."""
+    source_pads = Pads(source.bat, source.header.table_end)
+    return (move_of(source.file, record, source_pads, target_pads) for record in records)
 
 
-async def carry_out(file: RemoteFile, moves: Sequence[Move], on_progress: Progress) -> None:
+def move_of(file: RemoteFile, record: RecordMove, source_pads: Pads, target_pads: Pads) -> Move:
+    source_offset, offset = record
+    free = source_pads.is_free(source_offset) and target_pads.is_free(offset)
+    pad = SLOT_PAD if free else 0
+    return Move(file, source_offset - pad, offset - pad, BLOCK_RECORD + pad)
+
+
+async def carry_out(file: RemoteFile, moves: Iterable[Move], on_progress: Progress) -> None:
     """Move records into a file, many at a time."""
-    for batch in batches(moves):
+    remaining = iter(moves)
+    while batch := list(islice(remaining, _RECORDS_A_HOP)):
         await file.move(batch)
         on_progress(len(batch) * BLOCK_RECORD)
-
-
-def batches(moves: Sequence[Move]) -> Iterator[Sequence[Move]]:
-    for first in range(0, len(moves), _RECORDS_A_HOP):
-        yield moves[first : first + _RECORDS_A_HOP]
 
 
 def result_footer(target: DiskFile, newest: DiskFile) -> Footer:

@@ -88,17 +88,11 @@ async def merge(
     merging = _Merging(
         remote, target_key, source_key, journal_key, journal, on_progress, copy_below_bytes
     )
+    # All files are closed before names change: a server that knows no open files without a name
+    # (SMB) would refuse, another (NFS) would keep them under names of its own.
     async with contextlib.AsyncExitStack() as stack:
-        target = await _opened(stack, remote, target_key)
-        source = await _opened(stack, remote, source_key)
-        if target is not None and source is not None:
-            between = await merging.open_between(stack)
-            return await merging.both(target, source, between)
-        if source is not None:
-            return await merging.target_gone(source)
-        if target is not None:
-            return await merging.source_gone(target)
-    raise Missing(remote.name, source_key, "neither it nor what it was to take in", ENOENT)
+        ending = await merging.prepare(stack)
+    return await merging.end(ending)
 
 
 async def _opened(stack: contextlib.AsyncExitStack, remote: Remote, key: str) -> RemoteFile | None:
@@ -107,6 +101,16 @@ async def _opened(stack: contextlib.AsyncExitStack, remote: Remote, key: str) ->
         return await stack.enter_async_context(remote.open(key))
     except Missing:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What is left to do: names only. publish: a complete, synced file that becomes the source."""
+
+    merged: Merged
+    publish: str | None
+    remove_target: bool
+    remove_journal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,38 @@ class _Merging:
     on_progress: Callable[[int], None]
     copy_below_bytes: int
 
+    async def prepare(self, stack: contextlib.AsyncExitStack) -> _Ending:
+        """Look at what is there, and do everything but change names."""
+        target = await _opened(stack, self.remote, self.target_key)
+        source = await _opened(stack, self.remote, self.source_key)
+        if target is not None and source is not None:
+            between = await self._open_between(stack)
+            return await self._both(target, source, between)
+        if source is not None:
+            return await self._target_gone(source)
+        if target is not None:
+            return await self._source_gone(target)
+        raise Missing(
+            self.remote.name, self.source_key, "neither it nor what it was to take in", ENOENT
+        )
+
+    async def end(self, ending: _Ending) -> Merged:
+        """The name first, for good; then what it makes superfluous; last what speaks of it."""
+        if ending.publish is not None:
+            await self.remote.publish(ending.publish, self.source_key)
+        else:
+            # An earlier call did it, but perhaps died before it was durable. This syncs the
+            # directory; without it a power cut could take the target and leave the old source.
+            await self.remote.delete(temporary_key_of(self.source_key))
+        if ending.remove_target:
+            await self.remote.delete(self.target_key)
+        if ending.remove_journal:
+            await self.remote.delete(self.journal_key)
+        return ending.merged
+
     # ── both files are there ─────────────────────────────────────────────────────────────────
 
-    async def open_between(self, stack: contextlib.AsyncExitStack) -> list[DiskFile]:
+    async def _open_between(self, stack: contextlib.AsyncExitStack) -> list[DiskFile]:
         """Open the files between the two, if Xen Orchestra was merging several at once.
 
         Once it is cleaning up they may be gone: the target holds their blocks by then.
@@ -146,26 +179,25 @@ class _Merging:
                 raise MergeRefused(self.source_key, f"{name}, which lies below it, is gone")
         return disks
 
-    async def both(
+    async def _both(
         self, target_file: RemoteFile, source_file: RemoteFile, between: Sequence[DiskFile]
-    ) -> Merged:
+    ) -> _Ending:
         source = await read_disk_file(source_file)
         sources = [*between, source]
         target = await self._read_target(target_file, sources)
         if not self._is_child(sources[0], target):
-            return await self._remove_target(target, source)
+            return self._replaced_before(target, source)
         partial = [await partial_blocks(disk) for disk in sources]
         protocol = await self._choose(target, sources, any(partial))
         if protocol is Protocol.IN_PLACE:
             file_bytes = await merge_in_place(
                 self.remote, target, sources, self.journal_key, self.journal, self.on_progress
             )
-            return Merged(file_bytes, protocol)
+            return _Ending(Merged(file_bytes, protocol), self.target_key, False, True)
         by = merge_by_clone if protocol is Protocol.CLONE else merge_by_copy
         temporary = temporary_key_of(self.source_key)
         file_bytes = await by(self.remote, target, sources, partial, temporary, self.on_progress)
-        await self._tidy_up()
-        return Merged(file_bytes, protocol)
+        return _Ending(Merged(file_bytes, protocol), temporary, True, self.journal is not None)
 
     async def _read_target(self, file: RemoteFile, sources: Sequence[DiskFile]) -> DiskFile:
         if self.journal is None:
@@ -190,7 +222,7 @@ class _Merging:
                 return child.header.parent_name in names
         return child.header.parent_name in names and child.header.parent_uuid in uuids
 
-    async def _remove_target(self, target: DiskFile, source: DiskFile) -> Merged:
+    def _replaced_before(self, target: DiskFile, source: DiskFile) -> _Ending:
         """The source has replaced its older self already: only the target is left to remove."""
         if self.journal is None and source.uuid == target.uuid:
             raise MergeRefused(self.source_key, f"{target.name} has the same uuid {target.uuid}")
@@ -200,16 +232,11 @@ class _Merging:
                 f"its parent is {source.header.parent_name} ({source.header.parent_uuid}), "
                 f"not {target.name} ({target.uuid})",
             )
-        # The rename was done, but perhaps by a call that died before it was durable. This syncs
-        # the directory; without it a power cut could take the target and leave the old source.
-        await self.remote.delete(temporary_key_of(self.source_key))
-        await self._tidy_up()
-        return Merged(source.file_bytes, Protocol.FINISHED)
+        return self._finished(source, publish=None, remove_target=True)
 
-    async def _tidy_up(self) -> None:
-        await self.remote.delete(self.target_key)
-        if self.journal is not None:
-            await self.remote.delete(self.journal_key)
+    def _finished(self, left: DiskFile, *, publish: str | None, remove_target: bool) -> _Ending:
+        merged = Merged(left.file_bytes, Protocol.FINISHED)
+        return _Ending(merged, publish, remove_target, self.journal is not None)
 
     async def _choose(
         self, target: DiskFile, sources: Sequence[DiskFile], partial: bool
@@ -238,7 +265,7 @@ class _Merging:
 
     # ── one of them is not ───────────────────────────────────────────────────────────────────
 
-    async def target_gone(self, file: RemoteFile) -> Merged:
+    async def _target_gone(self, file: RemoteFile) -> _Ending:
         source = await read_disk_file(file)
         below = {self.target_key.rpartition("/")[2]}
         if self.journal is not None:
@@ -247,13 +274,9 @@ class _Merging:
             raise MergeRefused(
                 self.source_key, f"{source.header.parent_name}, which it needs, is gone"
             )
-        # As above: the rename first, for good, and then what speaks of it.
-        await self.remote.delete(temporary_key_of(self.source_key))
-        if self.journal is not None:
-            await self.remote.delete(self.journal_key)
-        return Merged(source.file_bytes, Protocol.FINISHED)
+        return self._finished(source, publish=None, remove_target=False)
 
-    async def source_gone(self, file: RemoteFile) -> Merged:
+    async def _source_gone(self, file: RemoteFile) -> _Ending:
         """Xen Orchestra removes the child before it renames; here is how it should have ended."""
         target = await read_disk_file(file)
         journal = self.journal
@@ -264,9 +287,7 @@ class _Merging:
             or journal.newest_uuid != target.uuid
         ):
             raise MergeRefused(self.source_key, f"it is gone, and {target.name} was not done")
-        await self.remote.publish(self.target_key, self.source_key)
-        await self.remote.delete(self.journal_key)
-        return Merged(target.file_bytes, Protocol.FINISHED)
+        return self._finished(target, publish=self.target_key, remove_target=False)
 
 
 def _has_taken_in(source: DiskFile, target: DiskFile) -> bool:

@@ -2,7 +2,7 @@
 
     P ──clone──▶ .C.merging ◀──share blocks── C          nothing is copied, P and C stay as they are
                      └── synced, read back, renamed over C
-    P is removed by the caller, afterwards
+                     by the caller, who then removes P
 
 Before the rename there is P and C, after it C alone is needed: every reader is right at any time,
 and needs no journal. A crash leaves at most the temporary file, or P.
@@ -14,10 +14,10 @@ from dataclasses import replace
 from reconciler.remotes.remote import Move, Remote, RemoteFile
 from reconciler.transfer.disk_file import DiskFile
 from reconciler.transfer.folding import (
+    Pads,
     Progress,
     carry_out,
     moves_of,
-    padded_records,
     result_footer,
     seal,
 )
@@ -36,19 +36,17 @@ async def merge_by_clone(
     temporary: str,
     on_progress: Progress,
 ) -> int:
-    """Replace the newest source by the merge of all; return the file's size in bytes.
+    """Make the merge of all under a temporary key, synced; return the file's size in bytes.
 
     sources: oldest first. partial: for each source, its blocks with partial bitmaps.
     """
-    async with removed_on_error(remote, temporary):
-        async with created_anew(remote, temporary) as file:
-            await file.clone_whole(target.file)
-            clone = replace(target, file=file)
-            for source, apart in zip(sources, partial, strict=True):
-                clone = await _folded(clone, source, apart, on_progress)
-            clone = replace(clone, footer=result_footer(target, sources[-1]))
-            await seal(clone)
-        await remote.publish(temporary, sources[-1].key)
+    async with removed_on_error(remote, temporary), created_anew(remote, temporary) as file:
+        await file.clone_whole(target.file)
+        clone = replace(target, file=file)
+        for source, apart in zip(sources, partial, strict=True):
+            clone = await _folded(clone, source, apart, on_progress)
+        clone = replace(clone, footer=result_footer(target, sources[-1]))
+        await seal(clone)
     return clone.file_bytes
 
 
@@ -62,8 +60,9 @@ async def _folded(
     await _overlay(clone, source, partial, plan)
     apart = {source.offset_of(block) for block in partial}
     whole = [move for move in plan.moves if move.source_offset not in apart]
-    padded = padded_records(plan.bat, header.table_end)
-    await carry_out(clone.file, moves_of(source, whole, padded), on_progress)
+    await carry_out(
+        clone.file, moves_of(source, whole, Pads(plan.bat, header.table_end)), on_progress
+    )
     on_progress(len(partial) * BLOCK_RECORD)
     return replace(
         clone, header=header, bat=plan.bat, file_bytes=plan.trailer_offset + FOOTER_BYTES

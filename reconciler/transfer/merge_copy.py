@@ -2,22 +2,22 @@
 
     P ──blocks that C lacks──▶ .C.merging ◀──blocks── C
                                   └── synced, read back, renamed over C
-    P is removed by the caller, afterwards
+                                  by the caller, who then removes P
 
 Costs reading and writing both files, and the space of both; needs nothing of the file system but a
 rename that replaces, and works for whatever P and C look like. Readers and crashes: as for a clone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.remotes.remote import Move, Remote, RemoteFile
 from reconciler.transfer.disk_file import DiskFile
 from reconciler.transfer.folding import (
+    Pads,
     Progress,
     carry_out,
-    moves_of,
-    padded_records,
+    move_of,
     result_footer,
     seal,
 )
@@ -39,21 +39,19 @@ async def merge_by_copy(
     temporary: str,
     on_progress: Progress,
 ) -> int:
-    """Replace the newest source by the merge of all; return the file's size in bytes.
+    """Make the merge of all under a temporary key, synced; return the file's size in bytes.
 
     sources: oldest first. partial: for each source, its blocks with partial bitmaps.
     Raises VhdUnsupported if the result is larger than a VHD can be.
     """
     apart = frozenset[int]().union(*partial)
     copy = Copy.planned(target, sources)
-    async with removed_on_error(remote, temporary):
-        async with created_anew(remote, temporary) as file:
-            await carry_out(file, copy.moves(apart), on_progress)
-            await _overlay(copy, file, apart, on_progress)
-            layout = copy.layout
-            await seal(DiskFile(file, layout.footer, layout.header, layout.bat, layout.total_bytes))
-        await remote.publish(temporary, sources[-1].key)
-    return copy.layout.total_bytes
+    layout = copy.layout
+    async with removed_on_error(remote, temporary), created_anew(remote, temporary) as file:
+        await carry_out(file, copy.moves(apart), on_progress)
+        await _overlay(copy, file, apart, on_progress)
+        await seal(DiskFile(file, layout.footer, layout.header, layout.bat, layout.total_bytes))
+    return layout.total_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +75,14 @@ class Copy:
         layout = Layout(footer, header, [place.block for place in places])
         return cls(layers, places, layout)
 
-    def moves(self, apart: frozenset[int]) -> list[Move]:
-        """Moves of all blocks but those apart, in the order of the new file."""
-        padded = padded_records(self.layout.bat, self.layout.header.table_end)
-        records: dict[int, list[RecordMove]] = {n: [] for n in range(len(self.layers))}
+    def moves(self, apart: frozenset[int]) -> Iterator[Move]:
+        """Give the moves of all blocks but those apart, in the order of the new file."""
+        target = Pads(self.layout.bat, self.layout.header.table_end)
+        pads = [Pads(layer.bat, layer.header.table_end) for layer in self.layers]
         for index, place in enumerate(self.places):
             if place.block not in apart:
-                offset = self.layout.record_offset(index)
-                records[place.layer].append(RecordMove(place.offset, offset))
-        moves = [
-            move
-            for layer, found in records.items()
-            for move in moves_of(self.layers[layer], found, padded)
-        ]
-        return sorted(moves, key=lambda move: move.offset)
+                record = RecordMove(place.offset, self.layout.record_offset(index))
+                yield move_of(self.layers[place.layer].file, record, pads[place.layer], target)
 
 
 async def _overlay(

@@ -30,10 +30,10 @@ from reconciler.remotes.errors import NoSpace
 from reconciler.remotes.remote import Remote, RemoteFile
 from reconciler.transfer.disk_file import DiskFile
 from reconciler.transfer.folding import (
+    Pads,
     Progress,
     carry_out,
     moves_of,
-    padded_records,
     result_footer,
     verify,
 )
@@ -57,7 +57,7 @@ async def merge_in_place(
     journal: MergeJournal | None,
     on_progress: Progress,
 ) -> int:
-    """Merge into the target and rename it over the newest source; return its size in bytes.
+    """Merge into the target, up to step 6; return its size in bytes. The caller does the rest.
 
     sources: oldest first, all bitmaps full. journal: what is there from an earlier try.
     Raises NoSpace before anything is touched, if that can be seen beforehand.
@@ -81,8 +81,6 @@ async def merge_in_place(
         await verify(merged)
     ended = replace(begun, step=Step.CLEANUP, disk_bytes=merged.file_bytes)
     await remote.put(journal_key, ended.render())
-    await remote.publish(target.key, newest.key)
-    await remote.delete(journal_key)
     return merged.file_bytes
 
 
@@ -140,9 +138,9 @@ async def _write_blocks(
     # Whoever looks at the file without knowing of the journal finds a footer at its end.
     await file.truncate(last.file_bytes)
     await file.write([footer], last.trailer_offset)
-    padded = padded_records(last.bat, target.header.table_end)
+    pads = Pads(last.bat, target.header.table_end)
     for source, plan in zip(sources, plans, strict=True):
-        await carry_out(file, moves_of(source, plan.moves, padded), on_progress)
+        await carry_out(file, moves_of(source, plan.moves, pads), on_progress)
     await file.write([last.bat.pack()], target.header.table_offset)
     await file.sync()
 

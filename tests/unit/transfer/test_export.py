@@ -9,6 +9,7 @@ import pytest
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.faults import Fault
 from reconciler.transfer.chain_reader import open_chain
+from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.export import BUFFERS, Identity, receive_vhd
 from reconciler.transfer.source import StreamError, StreamTruncated
 from reconciler.vhd.encoder import Packing
@@ -225,6 +226,25 @@ async def test_a_cancelled_export_leaves_only_the_temporary_file(remote_with, st
         assert filesystem.paths() == [TEMPORARY]
         with pytest.raises(Exception, match=r"cut off|footer|cookie"):
             await content_of(remote, [TEMPORARY])
+
+
+async def test_a_file_that_looks_whole_is_whole_wherever_the_process_dies(
+    remote, filesystem, stream, full, remote_with
+):
+    await receive(stream(full.file()), remote)
+    looked = 0
+    for crash in filesystem.crashes():
+        if crash.name.startswith("cut"):
+            continue  # only a sync tells what outlives a power cut
+        other, _ = remote_with()
+        other._filesystem = type(filesystem)(crash.seen)
+        try:
+            found = await content_of(other, [TEMPORARY])
+        except (ChainBroken, RemoteError):
+            continue
+        looked += 1
+        assert found == {0: full.content[0], 4: full.content[4]}, crash.name
+    assert looked >= 1
 
 
 async def test_buffers_are_few_and_used_again(remote, stream, disk, monkeypatch):

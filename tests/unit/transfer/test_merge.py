@@ -103,6 +103,25 @@ async def test_records_that_follow_one_another_move_in_one_call(remote_with, cha
     assert "copy_from" not in {call.kind for call in filesystem.calls}
 
 
+@pytest.mark.parametrize(("reflink", "kwargs"), [(True, {}), (False, {}), (False, ALL)])
+async def test_no_file_is_open_while_names_change(remote_with, chain, reflink, kwargs):
+    """SMB refuses to rename over an open file, and NFS keeps it under a name of its own."""
+    remote, filesystem = remote_with(reflink=reflink)
+    disks = chain()
+    await write_all(remote, disks)
+    del filesystem.calls[:]
+    await run(remote, *disks[1:3], **kwargs)
+    opened = changed = 0
+    for call in filesystem.calls:
+        if not call.path.endswith((".vhd", ".merging")):
+            continue
+        opened += {"open": 1, "create": 1, "close": -1}.get(call.kind, 0)
+        if call.kind in ("rename", "unlink"):
+            assert opened == 0, call
+            changed += 1
+    assert changed >= 1
+
+
 async def test_the_oldest_file_of_all(remote, disk):
     target = disk("1.vhd", 1, SIZE, {0: 1, 1: 2, 2: 3, 3: 4})
     source = disk("2.vhd", 2, SIZE, {1: 5}, target)
