@@ -202,7 +202,9 @@ def _histories(
     points = []
     merges = []
     for (name, job), parts in moments.items():
-        chosen = [part for part in parts if name == vm and draw(st.integers(0, 3)) > 0]
+        if name != vm:
+            continue
+        chosen = [part for part in parts if draw(st.integers(0, 3)) > 0]
         for part in chosen:
             points.append(
                 {

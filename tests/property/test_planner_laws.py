@@ -96,6 +96,7 @@ def turned_around(observed: Observed) -> Observed:
     )
 
 
+@settings(deadline=None)
 @given(situations())
 def test_equal_inputs_give_an_equal_plan(situation: Situation) -> None:
     desired, observed, now = situation
@@ -108,6 +109,7 @@ def test_equal_inputs_give_an_equal_plan(situation: Situation) -> None:
     assert plan(turned, turned_around(observed), now) == plan(desired, observed, now)
 
 
+@settings(deadline=None)
 @given(situations())
 def test_no_action_is_planned_twice(situation: Situation) -> None:
     planned = plan(*situation)
@@ -118,7 +120,7 @@ def test_no_action_is_planned_twice(situation: Situation) -> None:
 # ── 2. convergent, 3. safe ────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(situations())
 def test_doing_what_is_planned_ends_in_sync_and_harms_nothing(situation: Situation) -> None:
     desired, observed, now = situation
@@ -263,6 +265,7 @@ def tips(observed: Observed, remote: RemoteName, vm: VmUuid, job: JobId) -> set[
     }
 
 
+@settings(deadline=None)
 @given(situations())
 def test_nothing_is_pruned_where_a_point_is_owed(situation: Situation) -> None:
     desired, observed, now = situation
@@ -279,6 +282,7 @@ def test_nothing_is_pruned_where_a_point_is_owed(situation: Situation) -> None:
 # ── 4. monotone ───────────────────────────────────────────────────────────────────────────────────
 
 
+@settings(deadline=None)
 @given(situations(), retentions(), st.data())
 def test_one_more_keep_rule_never_deletes_more(
     situation: Situation, more: Retention, data: st.DataObject
@@ -314,7 +318,7 @@ def test_one_more_keep_rule_never_deletes_more(
 # ── 5. sleep is honest ────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(situations(), st.lists(st.floats(0, 1), max_size=3))
 def test_the_plan_stays_the_same_until_it_said_it_would_not(
     situation: Situation, shares: list[float]
@@ -333,6 +337,7 @@ def test_the_plan_stays_the_same_until_it_said_it_would_not(
 # ── 7. guarded (6. is in test_planner_admission.py) ───────────────────────────────────────────────
 
 
+@settings(deadline=None)
 @given(situations())
 def test_a_plan_over_the_thresholds_contains_no_deletion(situation: Situation) -> None:
     desired, observed, now = situation
@@ -359,6 +364,7 @@ def test_a_plan_over_the_thresholds_contains_no_deletion(situation: Situation) -
         assert excess_of_job <= job.guard.points_max
 
 
+@settings(deadline=None)
 @given(crowded(), st.randoms(use_true_random=False))
 def test_an_approval_holds_until_all_of_it_is_done_and_for_nothing_else(
     situation: Situation, random: Any
