@@ -53,6 +53,7 @@ class VmLock:
     _ours: Stat
     _turn: asyncio.Lock
     _lost: str = ""
+    _told: bool = False  # the body was cancelled because of it
 
     @property
     def key(self) -> str:
@@ -113,8 +114,10 @@ async def vm_lock(remote: Remote, vm: VmUuid, clock: Clock) -> AsyncIterator[VmL
                 heart.cancel()
         if lock._lost:
             await asyncio.sleep(0)  # where the heart's cancellation arrives, if it has not yet
+            raise asyncio.CancelledError
     except asyncio.CancelledError:
-        if not lock._lost or body.uncancel() > 0:
+        from_outside = body.uncancel() if lock._told else body.cancelling()
+        if from_outside or not lock._lost:
             raise
         failure = LockLost(remote.name, lock.key, lock._lost)
     finally:
@@ -145,7 +148,7 @@ async def _keep(lock: VmLock, clock: Clock, body: "asyncio.Task[object]") -> Non
             pause_s = _RETRY_S
         else:
             last_beat, pause_s = began, HEARTBEAT_S
-    body.cancel()
+    lock._told = body.cancel()
 
 
 async def _take(remote: Remote, vm: VmUuid) -> Stat:
