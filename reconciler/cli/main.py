@@ -4,6 +4,7 @@ Knows no command's inside; see lazy.py for why commands are addresses here.
 """
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -90,9 +91,6 @@ def execute(arguments: Sequence[str]) -> int:
         return exit_.code if isinstance(exit_.code, int) else ExitCode.ERROR
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        _leave_stdout()
-        return ExitCode.ERROR
     except Exception as error:
         return _explain(error, settings)
 
@@ -103,6 +101,9 @@ def _explain(error: Exception, settings: Settings) -> int:
     if settings.debug and not isinstance(leaf, typer.TyperException):
         traceback.print_exception(error)
     match leaf:
+        case BrokenPipeError():
+            _leave_stdout()
+            return ExitCode.ERROR
         case Failure():
             say(str(leaf), "error")
             return leaf.code
@@ -132,6 +133,9 @@ def _leave_stdout() -> None:
 
 def main() -> None:
     """Entry point of the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no UTF-8 is no failure
+            stream.reconfigure(errors="backslashreplace")
     code = execute(sys.argv[1:])
     if threading.active_count() > 1:
         # A thread may hang on a dead mount for ever; the interpreter would wait for it.

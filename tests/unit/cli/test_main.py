@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,6 +99,48 @@ def test_completion_completes_commands_without_importing_them() -> None:
     assert ran.stdout.split() == ["version"], ran.stderr
 
 
+def test_a_reader_that_goes_away_is_no_news(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "_leave_stdout", lambda: None)
+    for error in (BrokenPipeError(), ExceptionGroup("tasks", [BrokenPipeError()])):
+        _command_that_raises(monkeypatch, error)
+        assert invoke("version").stderr == ""
+
+
+def test_version_imports_next_to_nothing() -> None:
+    """It answers in a third of a second because of it."""
+    program = (
+        "import sys\n"
+        "from reconciler.cli.main import execute\n"
+        "code = execute(['version'])\n"
+        "heavy = {'structlog', 'httpx', 'ruamel.yaml', 'rich', 'asyncio', 'watchfiles'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_terminal_without_utf_8_is_no_failure() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "reconciler", "validate", "--help"],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    assert ran.returncode == 0
+    shown = subprocess.run(
+        [sys.executable, "-m", "reconciler", "restore", "x", "/", "--as-of", "gestern früh"],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    assert shown.returncode == 64
+    assert shown.stderr.isascii()
+
+
 def _command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     module = ModuleType("reconciler_test_command")
 
@@ -123,6 +166,7 @@ def _command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) 
         (KeyboardInterrupt(), 130),
         (SystemExit(7), 7),
         (BrokenPipeError(), 1),
+        (ExceptionGroup("tasks", [BrokenPipeError()]), 1),
         (ValueError("no"), 1),
         (ExceptionGroup("tasks", [KeyError("no")]), 1),
     ],
