@@ -1,17 +1,20 @@
 """One immutable picture per tick: what should be, what is, what will be done, and how it stands.
 
 Every door renders this and works out nothing of its own, so that they cannot disagree. What is
-costly (tables, conditions) is worked out when it is asked for, in `objects.py`.
+costly (how each VM stands, conditions) is worked out when it is asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.desired.state import Desired
+from reconciler.ids import JobName
 from reconciler.observed.progress import Progress
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.plan import Plan
+from reconciler.status.conditions import Condition, conditions_of
 from reconciler.status.standing import JobStanding, VmState, standings
 
 
@@ -33,10 +36,20 @@ class Report:
         """How each job stands, by name; worked out at each call."""
         return standings(self.desired, self.observed, self.plan, self.at)
 
+    def conditions(self) -> dict[JobName, tuple[Condition, ...]]:
+        """Return the conditions of each job, by name."""
+        return {
+            standing.job.name: conditions_of(
+                standing, self.desired, self.observed, self.plan, self.at
+            )
+            for standing in self.standings
+        }
+
     @property
     def sentence(self) -> str:
         """The tick in one line: "42 of 45 VMs protected, 3 due; pool east not seen; next 02:00"."""
-        vms = [vm for job in self.standings for vm in job.vms]
+        jobs = self.standings
+        vms = [vm for job in jobs for vm in job.vms]
         ids = {vm.vm for vm in vms}
         parts = []
         for state, word in _WORDS:
@@ -48,7 +61,7 @@ class Report:
         total = f"{kept} of {len(ids)}" if behind else str(len(ids))
         noun = "VM" if len(ids) == 1 else "VMs"
         counts = ", ".join([f"{total} {noun} protected", *parts, *self._running()])
-        return "; ".join([counts, *self._not_seen(), *self._problems(), *self._next()])
+        return "; ".join([counts, *self._not_seen(), *self._problems(), *self._next(jobs)])
 
     def _running(self) -> list[str]:
         running = len(self.progress.running)
@@ -74,8 +87,8 @@ class Report:
             return []
         return [f"{count} {'problem' if count == 1 else 'problems'} in manifests"]
 
-    def _next(self) -> list[str]:
-        slots = [job.next_slot for job in self.standings if job.next_slot is not None]
+    def _next(self, jobs: Sequence[JobStanding]) -> list[str]:
+        slots = [job.next_slot for job in jobs if job.next_slot is not None]
         if not slots:
             return []
         following = min(slots).astimezone(UTC)

@@ -1,0 +1,248 @@
+"""Conditions of a job, as kstatus and its kin read them: a list keyed by type.
+
+| type          | True                        | False                       | Unknown      |
+|---------------|-----------------------------|-----------------------------|--------------|
+| Ready         | nothing is in the way       | something is                | -            |
+| Reconciling   | something is; we keep trying | (left out)                 | -            |
+| Stalled       | something is; a person must act | (left out)              | -            |
+| RPOMet        | no backup is overdue        | one is, past its deadline   | not all seen |
+| ChainsHealthy | every point can be followed | some cannot                 | not all seen |
+
+Work under way is no trouble, and a late backup alone is not, either: a Git sync must not fail
+because it is three in the morning. Reasons are those of `plan/reasons.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.desired.state import Desired, Job
+from reconciler.observed.chain import Chains, History, RestorePoint
+from reconciler.observed.progress import Attempt
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.state import Observed
+from reconciler.observed.unknown import Unknown
+from reconciler.plan.actions import Action, CleanFiles, CleanSnapshot, RestoreDisk, RestoreVm, id_of
+from reconciler.plan.plan import Held, Plan
+from reconciler.plan.reasons import Reason, reason_of
+from reconciler.status.standing import JobStanding, VmStanding, VmState
+from reconciler.units import render_span
+
+
+class ConditionType(StrEnum):
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    RPO_MET = "RPOMet"
+    CHAINS_HEALTHY = "ChainsHealthy"
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """message: one sentence for a person."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+_NEEDS_A_PERSON = frozenset(
+    {
+        Reason.INVALID_SPEC,
+        Reason.MASS_DELETION_BLOCKED,
+        Reason.CLOCK_BEHIND,
+        Reason.CREDENTIALS_INVALID,
+        Reason.NO_VMS_MATCHED,
+    }
+)
+
+
+def conditions_of(
+    standing: JobStanding, desired: Desired, observed: Observed, plan: Plan, at: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions of one job; Reconciling and Stalled only where they are true."""
+    troubles = list(_troubles(standing, desired, observed, plan))
+    stalled = [trouble for trouble in troubles if trouble.needs_a_person]
+    retried = [trouble for trouble in troubles if not trouble.needs_a_person]
+    conditions = [_ready(standing, stalled or retried)]
+    if stalled:
+        conditions.append(_true(ConditionType.STALLED, stalled))
+    elif retried:
+        conditions.append(_true(ConditionType.RECONCILING, retried))
+    return (*conditions, _rpo_met(standing, at), _chains_healthy(standing, observed))
+
+
+def chains_by_state(job: Job, observed: Observed) -> tuple[int, int, bool]:
+    """Count a job's whole and broken points on its remotes, and say whether all were seen.
+
+    Points in a directory with a begun merge count as whole: readers know how to read them.
+    """
+    whole = broken = 0
+    all_seen = True
+    for remote in job.remotes:
+        view = observed.remotes.get(remote)
+        if not isinstance(view, RemoteView):
+            all_seen = False
+            continue
+        for history in view.histories.values():
+            if isinstance(history, Unknown):
+                all_seen = False
+                continue
+            bad = sum(point.job == job.id for point in broken_points(history))
+            broken += bad
+            whole += sum(point.job == job.id for point in history.points) - bad
+    return whole, broken, all_seen
+
+
+def broken_points(history: History) -> list[RestorePoint]:
+    """Return the points of a history that cannot be restored."""
+    chains = Chains(history.files)
+    merging = {merge.source.rpartition("/")[0] for merge in history.merges}
+    return [
+        point
+        for point in reversed(history.points)
+        if not chains.is_whole(point)
+        and not any(disk.path.rpartition("/")[0] in merging for disk in point.disks)
+    ]
+
+
+# ── troubles ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    reason: Reason
+    message: str
+    needs_a_person: bool
+
+
+def _troubles(
+    standing: JobStanding, desired: Desired, observed: Observed, plan: Plan
+) -> Iterable[_Trouble]:
+    job = standing.job
+    if job.id in desired.protected_jobs:
+        problems = [each for each in desired.problems if each.object == f"BackupJob/{job.name}"]
+        message = problems[0].message if problems else "its manifest, or one it names, has problems"
+        yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=True)
+    subjects = _subjects(standing)
+    for held in plan.held:
+        if held.reason in _NEEDS_A_PERSON and _is_about(held, job, subjects):
+            yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=True)
+    for name, view in (
+        *((f"pool {pool}", observed.pools.get(pool)) for pool in job.pools),
+        *((f"remote {remote}", observed.remotes.get(remote)) for remote in job.remotes),
+    ):
+        if isinstance(view, Unknown):
+            reason = reason_of(view.reason, Reason.REMOTE_UNAVAILABLE)
+            stuck = reason is Reason.CREDENTIALS_INVALID
+            yield _Trouble(reason, f"{name}: {view.why}", needs_a_person=stuck)
+    for action, attempt in _failed(job, observed, plan):
+        reason = reason_of(attempt.reason, Reason.INTERNAL_ERROR)
+        message = f"{action.verb} of {action.vm_name} failed: {attempt.why}"
+        stuck = attempt.not_before is None or reason in _NEEDS_A_PERSON
+        yield _Trouble(reason, message, needs_a_person=stuck)
+
+
+def _subjects(standing: JobStanding) -> set[str]:
+    """Return the words by which the plan names a job and its VMs."""
+    names = {f"job {standing.job.name}"}
+    for vm in standing.vms:
+        names.add(f"VM {vm.name} of job {vm.job}")
+        names.update(f"VM {vm.name} on remote {remote}" for remote in standing.job.remotes)
+    return names
+
+
+def _is_about(held: Held, job: Job, subjects: set[str]) -> bool:
+    if held.action is not None:
+        return _job_of(held.action) == job.name
+    return held.subject in subjects
+
+
+def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, Attempt]]:
+    ended = observed.progress.ended
+    if not any(not attempt.succeeded for attempt in ended.values()):
+        return
+    for action in plan.actions:
+        attempt = ended.get(id_of(action)) if _job_of(action) == job.name else None
+        if attempt is not None and not attempt.succeeded:
+            yield action, attempt
+
+
+def _job_of(action: Action) -> str | None:
+    match action:
+        case CleanFiles() | CleanSnapshot() | RestoreVm() | RestoreDisk():
+            return None
+        case _:
+            return action.job
+
+
+# ── conditions ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ready(standing: JobStanding, troubles: Sequence[_Trouble]) -> Condition:
+    if troubles:
+        first = troubles[0]
+        return Condition(ConditionType.READY, ConditionStatus.FALSE, first.reason, _said(troubles))
+    if standing.job.suspend:
+        message = "the job is suspended: nothing is started, nothing is deleted"
+        return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.SUSPENDED, message)
+    kept = standing.count(VmState.PROTECTED)
+    message = f"{kept}/{len(standing.vms)} VMs protected on {_remotes(standing.job)}"
+    return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.IN_SYNC, message)
+
+
+def _true(kind: ConditionType, troubles: Sequence[_Trouble]) -> Condition:
+    return Condition(kind, ConditionStatus.TRUE, troubles[0].reason, _said(troubles))
+
+
+def _said(troubles: Sequence[_Trouble]) -> str:
+    more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+    return f"{troubles[0].message}{more}"
+
+
+def _remotes(job: Job) -> str:
+    return f"{len(job.remotes)} remote" + ("" if len(job.remotes) == 1 else "s")
+
+
+def _rpo_met(standing: JobStanding, at: datetime) -> Condition:
+    late = [vm for vm in standing.vms if is_late(standing.job, vm, at)]
+    if late:
+        worst = min(late, key=lambda vm: (vm.behind_since or at, vm.name))
+        assert worst.behind_since is not None
+        message = f"{worst.name}: a backup is overdue for {render_span(at - worst.behind_since)}"
+        if len(late) > 1:
+            message += f" (and {len(late) - 1} more VMs)"
+        reason = Reason.BACKUP_OVERDUE
+        return Condition(ConditionType.RPO_MET, ConditionStatus.FALSE, reason, message)
+    if standing.unseen or standing.count(VmState.UNKNOWN):
+        message = standing.unseen[0] if standing.unseen else "not all of its VMs' points were seen"
+        reason = Reason.WAITING_FOR_OBSERVATION
+        return Condition(ConditionType.RPO_MET, ConditionStatus.UNKNOWN, reason, message)
+    message = "no backup is overdue"
+    return Condition(ConditionType.RPO_MET, ConditionStatus.TRUE, Reason.IN_SYNC, message)
+
+
+def is_late(job: Job, vm: VmStanding, at: datetime) -> bool:
+    """Say whether a VM's oldest debt is older than the deadline that its schedules allow."""
+    grace = max((each.deadline for each in job.schedules), default=timedelta(hours=1))
+    return vm.behind_since is not None and at - vm.behind_since > grace
+
+
+def _chains_healthy(standing: JobStanding, observed: Observed) -> Condition:
+    whole, broken, all_seen = chains_by_state(standing.job, observed)
+    kind = ConditionType.CHAINS_HEALTHY
+    if broken:
+        message = f"{broken} of {whole + broken} points cannot be restored"
+        return Condition(kind, ConditionStatus.FALSE, Reason.CHAIN_BROKEN, message)
+    if not all_seen:
+        reason = Reason.WAITING_FOR_OBSERVATION
+        return Condition(kind, ConditionStatus.UNKNOWN, reason, "not all of its points were seen")
+    return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, f"{whole} points, all whole")
