@@ -51,13 +51,7 @@ def backup(
     patience = None if timeout is None else span_option("--timeout", timeout)
     logs.set_up(level="ERROR")
     desired = load(directories)
-    wanted = job_of(desired, job)
-    if wanted.suspend:
-        raise Failure(
-            "is suspended: nothing is done for it",
-            subject=f"BackupJob/{job}",
-            hint="remove spec.suspend from its manifest",
-        )
+    wanted = _active(job_of(desired, job))
     now = SystemClock().now()
     run = _Run(
         job=wanted,
@@ -80,6 +74,16 @@ def backup(
         with run.place.hold(owner):
             code = run_to_end(lambda: run.carry_out(desired, owner))
     raise typer.Exit(code)
+
+
+def _active(job: Job) -> Job:
+    if job.suspend:
+        raise Failure(
+            "is suspended: nothing is done for it",
+            subject=f"BackupJob/{job.name}",
+            hint="remove spec.suspend from its manifest",
+        )
+    return job
 
 
 @dataclass(frozen=True, slots=True)

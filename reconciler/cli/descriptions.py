@@ -30,6 +30,7 @@ from reconciler.observed.pool import PoolView, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.status.report import Report
+from reconciler.status.standing import JobStanding
 from reconciler.units import render_size, render_span
 
 _RUNS_SHOWN = 5
@@ -120,17 +121,6 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
     schedules = [
         _schedule_dict(wanted, number, report.at) for number in range(len(wanted.schedules))
     ]
-    vms = [
-        [
-            vm.name,
-            vm.state.value,
-            time_of(vm.last_taken_at),
-            time_of(vm.behind_since),
-            str(vm.points),
-            vm.why,
-        ]
-        for vm in standing.vms
-    ]
     mine = [run for run in runs if run.job == name][:_RUNS_SHOWN]
     held = held_of(report, f"job {name}")
     guard = wanted.guard
@@ -154,7 +144,7 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
                 for each in schedules
             ],
         ),
-        Table("VMs", ("NAME", "STATE", "LAST", "BEHIND SINCE", "POINTS", "WHY"), vms),
+        _standing_table(standing),
         held_table(held),
         Table("Runs", RUN_HEADERS[:RUN_NARROW], [run_row(run)[:RUN_NARROW] for run in mine]),
     )
@@ -165,6 +155,21 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
         "runs": [run_dict(run) for run in mine],
     }
     return Description(facts, document, tables)
+
+
+def _standing_table(standing: JobStanding) -> Table:
+    rows = [
+        [
+            vm.name,
+            vm.state.value,
+            time_of(vm.last_taken_at),
+            time_of(vm.behind_since),
+            str(vm.points),
+            vm.why,
+        ]
+        for vm in standing.vms
+    ]
+    return Table("VMs", ("NAME", "STATE", "LAST", "BEHIND SINCE", "POINTS", "WHY"), rows)
 
 
 def _schedule_dict(wanted: Job, number: int, now: datetime) -> dict[str, Any]:
@@ -189,11 +194,6 @@ def vm(report: Report, name: str) -> Description:
         item for item in listed.items if (item["uuid"], item["pool"]) == (wanted.uuid, pool_name)
     ]
     points = listings.points(report, lambda point: point.vm == wanted.uuid)
-    disks = [
-        {"position": disk.position, "uuid": disk.uuid, "name": disk.name,
-         "sizeBytes": disk.size_bytes, "sr": disk.sr}
-        for disk in wanted.disks
-    ]  # fmt: skip
     facts = [
         *(("Name", wanted.name), ("UUID", wanted.uuid), ("Pool", pool_name)),
         *(("Power", wanted.power_state.value), ("Tags", ", ".join(sorted(wanted.tags)))),
@@ -227,7 +227,16 @@ def vm(report: Report, name: str) -> Description:
         "pool": pool_name,
         "powerState": wanted.power_state.value,
         "tags": sorted(wanted.tags),
-        "disks": disks,
+        "disks": [
+            {
+                "position": disk.position,
+                "uuid": disk.uuid,
+                "name": disk.name,
+                "sizeBytes": disk.size_bytes,
+                "sr": disk.sr,
+            }
+            for disk in wanted.disks
+        ],
         "jobs": mine,
         "points": list(points.items),
     }

@@ -10,7 +10,7 @@ from reconciler.cli import logs
 from reconciler.cli.exits import ExitCode, Usage
 from reconciler.cli.foreground import run_to_end
 from reconciler.cli.loading import load
-from reconciler.cli.looking import look
+from reconciler.cli.looking import Use, look
 from reconciler.cli.messages import say
 from reconciler.cli.options import (
     Directories,
@@ -21,7 +21,7 @@ from reconciler.cli.options import (
     span_option,
 )
 from reconciler.cli.output import put_json
-from reconciler.cli.progress import put_line, style_of
+from reconciler.cli.progress import Style, put_line, style_of
 from reconciler.cli.restoring import (
     Request,
     action_of,
@@ -32,61 +32,62 @@ from reconciler.cli.restoring import (
     what_to_see,
 )
 from reconciler.clock import SystemClock
+from reconciler.desired.state import Desired
 from reconciler.ids import PoolName, RemoteName
 from reconciler.status.report import Report
 
 _GRACE_S = 75.0  # what was begun on a pool is removed again, which takes calls to the pool
 
+_Point = Annotated[
+    str,
+    typer.Argument(
+        metavar="POINT",
+        help="VM-UUID/STAMP@REMOTE, as `get points -o name` prints it; or VM, VM@STAMP, VM@latest.",
+    ),
+]
+_ToPool = Annotated[
+    str | None, typer.Option(metavar="POOL", help="Restore as a new VM on this pool.")
+]
+_Sr = Annotated[
+    str | None,
+    typer.Option(metavar="SR", help="Name or uuid of the storage.  [default: the pool's default]"),
+]
+_Name = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of the new VM.  [default: the old name with the stamp]"),
+]
+_Start = Annotated[bool, typer.Option("--start", help="Start the new VM once it is whole.")]
+_Disk = Annotated[
+    str | None, typer.Option(metavar="N", help="Restore one disk: its number, name or uuid.")
+]
+_ToFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the disk there; never over a file that is there."),
+]
+_Format = Annotated[
+    Literal["raw", "vhd", "qcow2"], typer.Option("--format", help="Format of the file.")
+]
+_Remote = Annotated[str | None, typer.Option(metavar="REMOTE", help="Take it from this remote.")]
+_AsOf = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="The newest point that is not after this time (ISO 8601)."),
+]
+_Plan = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
+
 
 def restore(
-    point: Annotated[
-        str,
-        typer.Argument(
-            metavar="POINT",
-            help="VM-UUID/STAMP@REMOTE, as `get points -o name` prints it; or VM, VM@STAMP, "
-            "VM@latest.",
-        ),
-    ],
+    point: _Point,
     directories: Directories,
-    to_pool: Annotated[
-        str | None, typer.Option(metavar="POOL", help="Restore as a new VM on this pool.")
-    ] = None,
-    sr: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SR", help="Name or uuid of the storage.  [default: the pool's default]"
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of the new VM.  [default: the old name with the stamp]"),
-    ] = None,
-    start: Annotated[
-        bool, typer.Option("--start", help="Start the new VM once it is whole.")
-    ] = False,
-    disk: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Restore one disk: its number, name or uuid."),
-    ] = None,
-    to_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the disk there; never over a file that is there."),
-    ] = None,
-    format_: Annotated[
-        Literal["raw", "vhd", "qcow2"], typer.Option("--format", help="Format of the file.")
-    ] = "raw",
-    remote: Annotated[
-        str | None, typer.Option(metavar="REMOTE", help="Take it from this remote.")
-    ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="The newest point that is not after this time (ISO 8601)."
-        ),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would be done, and do nothing.")
-    ] = False,
+    to_pool: _ToPool = None,
+    sr: _Sr = None,
+    name: _Name = None,
+    start: _Start = False,
+    disk: _Disk = None,
+    to_file: _ToFile = None,
+    format_: _Format = "raw",
+    remote: _Remote = None,
+    as_of: _AsOf = None,
+    plan: _Plan = False,
     output: TextOrJson = "text",
     progress: ShowProgress = None,
     timeout: Timeout = "60s",
@@ -113,26 +114,11 @@ def restore(
     logs.set_up(level="ERROR")
     desired = load(directories)
     scope = what_to_see(request, desired)
-    style = style_of(progress)
-
-    async def go_on(report: Report) -> ExitCode:
-        found = find(request, report)
-        action = action_of(request, found, SystemClock())
-        content = plan_of(action, found)
-        if plan:
-            put_json(content) if output == "json" else typer.echo(plan_text(content), nl=False)
-            return ExitCode.OK
-        say(f"restoring {found.name} ({found.point.vm_name}, {_when(found.point.taken_at)})")
-        summary = await carry(action, desired, style)
-        if style == "json":
-            put_line({"type": "summary", "point": found.name, **summary})
-        elif output == "json":
-            put_json({"point": found.name, **summary})
-        else:
-            typer.echo(summary["made"])
-        return ExitCode.OK
-
-    raise typer.Exit(run_to_end(lambda: look(scope, patience, go_on), grace_s=_GRACE_S))
+    if plan:
+        use = _showing(request, output)
+    else:
+        use = _doing(request, desired, output, style_of(progress))
+    raise typer.Exit(run_to_end(lambda: look(scope, patience, use), grace_s=_GRACE_S))
 
 
 def _check(request: Request) -> None:
@@ -147,6 +133,40 @@ def _check(request: Request) -> None:
         raise Usage("--sr, --name and --start are about a new VM, not a file", hint=example)
     if to_vm and request.format != "raw":
         raise Usage("--format is about a file, not a new VM", hint=example)
+
+
+def _showing(request: Request, output: str) -> Use:
+    """Find the point and show what would be read and made."""
+
+    async def use(report: Report) -> ExitCode:
+        found = find(request, report)
+        content = plan_of(action_of(request, found, SystemClock()), found)
+        if output == "json":
+            put_json(content)
+        else:
+            typer.echo(plan_text(content), nl=False)
+        return ExitCode.OK
+
+    return use
+
+
+def _doing(request: Request, desired: Desired, output: str, style: Style) -> Use:
+    """Find the point, restore it, and print what was made."""
+
+    async def use(report: Report) -> ExitCode:
+        found = find(request, report)
+        action = action_of(request, found, SystemClock())
+        say(f"restoring {found.name} ({found.point.vm_name}, {_when(found.point.taken_at)})")
+        summary = {"point": found.name, **await carry(action, desired, style)}
+        if style == "json":
+            put_line({"type": "summary", **summary})
+        elif output == "json":
+            put_json(summary)
+        else:
+            typer.echo(summary["made"])
+        return ExitCode.OK
+
+    return use
 
 
 def _when(instant: datetime) -> str:
