@@ -1,4 +1,5 @@
-"""A full export of one disk from a pool to a file remote, against writing the same bytes.
+"""A full export of one disk from a pool to a file remote, and back to a file, against writing the
+same bytes.
 
 The pool is the lab, in another process, over loopback; the limit is what one thread can write and
 sync on the same file system. On a machine with few cores the lab's work slows both down.
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from benchmarks.pool import BLOCK, LabPool, incompressible_image, lab_pool
 from benchmarks.report import GIB, MIB, Figure, median
 from reconciler.remotes.open import open_remote
+from reconciler.remotes.remote import Remote
 from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.restore import open_chain, write_raw
 from reconciler.vhd.layout import BLOCK_RECORD, FOOTER_BYTES, TABLE_OFFSET
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export
@@ -31,6 +34,7 @@ class Round:
     receive_s: float
     export_s: float
     export_cpu_s: float
+    restore_s: float
 
 
 def run(directory: str, note: Callable[[str], None]) -> Iterator[Figure]:
@@ -49,6 +53,8 @@ def run(directory: str, note: Callable[[str], None]) -> Iterator[Figure]:
     )
     yield Figure("export", "1 GiB disk", export, "MiB/s", receive, "MiB/s, receive and drop")
     yield Figure("export", "1 GiB disk", cpu, "CPU-s/GiB", at_most=1.1)
+    restore = size / median([entry.restore_s for entry in rounds])
+    yield Figure("restore", "to a raw file", restore, "MiB/s", write, "MiB/s, write and fsync")
 
 
 async def _rounds(pool: LabPool, directory: str) -> list[Round]:
@@ -66,10 +72,10 @@ async def _rounds(pool: LabPool, directory: str) -> list[Round]:
             async with await open_export(client, disk) as stream:
                 await receive_vhd(stream, remote, ".new.partial", IDENTITY)
             await remote.publish(".new.partial", "new.vhd")
-            ended = time.perf_counter()
-            rounds.append(Round(write_s, receive_s, ended - started, time.process_time() - cpu))
+            export_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+            restore_s = await _restore(remote, os.path.join(target, "new.raw"))
+            rounds.append(Round(write_s, receive_s, export_s, cpu_s, restore_s))
             await remote.delete("new.vhd")
-            os.sync()
     await remote.close()
     return rounds
 
@@ -99,6 +105,15 @@ async def _receive_and_drop(client: XapiClient, disk: str) -> float:
         await stream.read_exactly(view[:FOOTER_BYTES])
         await stream.finish()
     return time.perf_counter() - started
+
+
+async def _restore(remote: Remote, path: str) -> float:
+    started = time.perf_counter()
+    async with open_chain(remote, ["new.vhd"]) as reader:
+        await write_raw(reader, path)
+    seconds = time.perf_counter() - started
+    os.unlink(path)
+    return seconds
 
 
 def write_and_sync(path: str, size: int) -> float:
