@@ -108,8 +108,8 @@ class Executor:
         except asyncio.CancelledError:
             asked_for = self._is_cancelled(id_of(action))
             attempt = self._attempt(action, Reason.CANCELLED if asked_for else Reason.INTERRUPTED)
-            self._note_end(action, attempt)
             await asyncio.shield(self._note_record(row, attempt, gauge, "Cancelled"))
+            self._note_end(action, attempt)
             if not asked_for:
                 raise
         except Exception as error:
@@ -122,13 +122,13 @@ class Executor:
                 again=str(attempt.not_before),
                 exc_info=error if attempt.reason == Reason.INTERNAL_ERROR else None,
             )
-            self._note_end(action, attempt)
             await self._note_record(row, attempt, gauge, "Failed")
+            self._note_end(action, attempt)
         else:
             attempt = Attempt(ended_at=self._clock.now(), succeeded=True)
             log.info("action ended", **_fields(action), bytes=gauge.done_bytes)
-            self._note_end(action, attempt)
             await self._note_record(row, attempt, gauge, "Succeeded")
+            self._note_end(action, attempt)
 
     def _is_cancelled(self, action: ActionId) -> bool:
         report = self._report.value
