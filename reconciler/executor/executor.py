@@ -146,7 +146,8 @@ class Executor:
     def _export_slot(self, pool: PoolName) -> AbstractAsyncContextManager[object]:
         slots = self._export_slots.get(pool)
         if slots is None:
-            limit = self._desired.value.pools[pool].exports_max
+            settings = self._desired.value.pools.get(pool)
+            limit = settings.exports_max if settings is not None else 1
             slots = self._export_slots[pool] = asyncio.Semaphore(limit)
         return slots
 

@@ -14,7 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from reconciler.plan.actions import Action, as_dict, id_of
+
+log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
@@ -89,7 +93,7 @@ class Records:
             self._connection.commit()
             return cursor.lastrowid or 0
 
-        return await self._do(insert)
+        return await self._do(insert) or 0
 
     async def end(
         self, row: int, at: datetime, outcome: str, reason: str, why: str, count: int
@@ -109,9 +113,14 @@ class Records:
     async def close(self) -> None:
         await self._do(self._connection.close)
 
-    async def _do(self, work: Callable[[], R]) -> R:
+    async def _do(self, work: Callable[[], R]) -> R | None:
+        """Work in turn. What cannot be written is said and forgotten: backups matter more."""
         async with self._turn:
-            return await asyncio.to_thread(work)
+            try:
+                return await asyncio.to_thread(work)
+            except sqlite3.Error as error:
+                log.warning("history not written", why=str(error))
+                return None
 
 
 def read_tries(path: Path, live_owner: str | None, limit: int = 1000) -> list[Try]:

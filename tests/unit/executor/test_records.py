@@ -1,5 +1,6 @@
 """The history file: rows for people, of processes that may be gone."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,3 +51,14 @@ async def test_a_row_without_an_end_is_running_only_while_its_owner_lives(tmp_pa
         await records.close()
     outcomes = {row.stamp: row.outcome for row in read_tries(path, "alive")}
     assert outcomes == {"20260101T020000Z": "Interrupted", "20260102T020000Z": "Running"}
+
+
+async def test_a_history_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    records = Records(path, "me")
+    with sqlite3.connect(path) as other:
+        other.execute("drop table tries")
+    other.close()
+    row = await records.begin(action("20260101T020000Z"), NOW)
+    await records.end(row, NOW, "Succeeded", "", "", 1)
+    await records.close()
