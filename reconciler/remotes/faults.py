@@ -29,7 +29,8 @@ class Fault:
     """What goes wrong: call number `at` (from 0) fails with `number`, an errno.
 
     lasting: so do all after it that this errno concerns. done: the call is carried out and only
-    its reply is lost. short: of a write, half is carried out first.
+    its reply is lost. short: of a write, half is carried out first. spot: instead of a call by
+    number, every call of this kind on this path fails: a bad sector, whoever looks however often.
     """
 
     at: int
@@ -37,8 +38,11 @@ class Fault:
     lasting: bool = False
     done: bool = False
     short: bool = False
+    spot: tuple[str, str] | None = None
 
     def strikes(self, index: int, call: Call) -> bool:
+        if self.spot is not None:
+            return self.spot == (call.kind, call.path)
         if index == self.at:
             return concerns(self.number, call)
         return self.lasting and index > self.at and concerns(self.number, call)

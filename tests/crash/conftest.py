@@ -247,6 +247,8 @@ def enumerate_errors():
 def _faults(whole: MemoryFilesystem, errnos: Iterable[int]) -> Iterable[Fault]:
     """Every way to fail the calls that the operation makes when nothing fails."""
     calls: Sequence = whole.calls
+    for spot in sorted({(call.kind, call.path) for call in calls}):
+        yield Fault(0, errno.EIO, spot=spot)
     for number in errnos:
         for at, call in enumerate(calls):
             if not concerns(number, call):
@@ -263,5 +265,7 @@ def _faults(whole: MemoryFilesystem, errnos: Iterable[int]) -> Iterable[Fault]:
 
 
 def _name_of(fault: Fault) -> str:
+    if fault.spot is not None:
+        return f"{errno.errorcode[fault.number]}@{fault.spot[0]}:{fault.spot[1].replace('/', '|')}"
     ways = [way for way in ("lasting", "done", "short") if getattr(fault, way)]
     return ":".join([errno.errorcode[fault.number] + f"@call{fault.at}", *ways])

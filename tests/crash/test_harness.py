@@ -88,7 +88,7 @@ async def test_mistakes_are_caught_by_crashes(enumerate_crashes, mistake):
 
 @pytest.mark.parametrize("mistake", [deletes_what_it_cannot_read, syncs_again_after_an_error])
 async def test_mistakes_are_caught_by_errors(enumerate_errors, mistake):
-    with pytest.raises(AssertionError, match="@call"):
+    with pytest.raises(AssertionError, match="EIO@"):
         await enumerate_errors(scenario, mistake, check, at_least=1)
 
 

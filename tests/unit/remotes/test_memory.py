@@ -53,6 +53,16 @@ def test_a_fault_strikes_once_or_from_then_on(filesystem):
             filesystem.stat("d/f")
 
 
+def test_a_bad_spot_is_bad_for_everybody(filesystem):
+    filesystem.fault = Fault(0, errno.EIO, spot=("open", "d/f"))
+    for _ in range(2):
+        with pytest.raises(OSError):
+            filesystem.open("d/f")
+    assert filesystem.stat("d/f").size_bytes == 10
+    filesystem.rename("d/f", "d/g")
+    filesystem.open("d/g").close()
+
+
 def test_a_call_whose_reply_is_lost_was_carried_out(filesystem):
     failing_at(filesystem, errno.ENOENT, done=True)
     with pytest.raises(FileNotFoundError):
