@@ -8,8 +8,9 @@ at its start last of all. It stays under its temporary name; giving it its own i
 business. Knows streams, the format and remotes; never what the disk belongs to.
 """
 
+import contextlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.remotes.remote import Remote, RemoteFile
@@ -86,13 +87,22 @@ async def receive_vhd(
     cancellation it stays.
     Raises StreamError, VhdError, RemoteError, and what the source raises.
     """
+    async with (
+        _aborted_on_error(source),
+        removed_on_error(remote, temporary),
+        created_anew(remote, temporary) as file,
+        # The same again, before anything is asked of the remote: that may be what hangs.
+        _aborted_on_error(source),
+    ):
+        reception = _Reception(source, file, identity, expected_bytes, on_progress, on_expected)
+        return await reception.run()
+
+
+@contextlib.asynccontextmanager
+async def _aborted_on_error(source: ByteSource) -> AsyncIterator[None]:
+    """Let the sender go as soon as the body fails."""
     try:
-        async with (
-            removed_on_error(remote, temporary),
-            created_anew(remote, temporary) as file,
-        ):
-            reception = _Reception(source, file, identity, expected_bytes, on_progress, on_expected)
-            return await reception.run()
+        yield
     except BaseException:
         await source.abort()
         raise

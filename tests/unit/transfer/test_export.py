@@ -142,9 +142,10 @@ async def test_an_empty_disk(remote, stream, disk):
 
 
 async def test_progress_adds_up_to_the_stream(remote, stream, full):
-    seen = []
-    await receive(stream(full.file()), remote, on_progress=seen.append)
+    seen, expected = [], []
+    await receive(stream(full.file()), remote, on_progress=seen.append, on_expected=expected.append)
     assert sum(seen) == len(full.file())
+    assert len(expected) == 1
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,20 @@ async def test_a_file_that_looks_whole_is_whole_wherever_the_process_dies(
         looked += 1
         assert found == {0: full.content[0], 4: full.content[4]}, crash.name
     assert looked >= 1
+
+
+async def test_the_sender_is_let_go_before_the_remote_is_asked_again(remote, stream, full):
+    """A remote that hangs must not keep the pool's disk attached."""
+    source = stream(full.file()[:100_000])
+    aborted_at = []
+
+    def asked(key):
+        aborted_at.append(source.aborted)
+
+    remote._filesystem.unlink = asked
+    with pytest.raises(StreamTruncated):
+        await receive(source, remote)
+    assert aborted_at == [True]
 
 
 async def test_buffers_are_few_and_used_again(remote, stream, disk, monkeypatch):
