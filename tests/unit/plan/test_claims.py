@@ -1,0 +1,106 @@
+"""What each kind of action occupies."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+from scenes import job, wanting
+
+from reconciler.desired.state import Desired
+from reconciler.ids import (
+    DiskSnapshotUuid,
+    DiskUuid,
+    JobId,
+    JobName,
+    PoolName,
+    RemoteName,
+    SnapshotUuid,
+    Stamp,
+    VmUuid,
+)
+from reconciler.observed.progress import Mode, Place, PlaceKind, SlotKind, Slots
+from reconciler.plan.actions import (
+    Action,
+    CleanFiles,
+    CleanSnapshot,
+    DiskExport,
+    Export,
+    ExportKind,
+    Merge,
+    Prune,
+    RestoreDisk,
+    RestoreVm,
+    Snapshot,
+)
+from reconciler.plan.claims import claims_of, limit_of, touched_by
+from reconciler.plan.reasons import Reason
+
+NOW = datetime(2026, 8, 21, 2, tzinfo=UTC)
+EAST, NAS, VM, STAMP = PoolName("east"), RemoteName("nas"), VmUuid("v"), Stamp("20260821T020000Z")
+ON_POOL = Place(PlaceKind.POOL, "east", VM)
+ON_REMOTE = Place(PlaceKind.REMOTE, "nas", VM)
+DISK = DiskExport(DiskUuid("d"), DiskSnapshotUuid("s"), ExportKind.FULL, Reason.FIRST_BACKUP)
+THERE = replace(DISK, disk=DiskUuid("e"), reason=Reason.ALREADY_EXPORTED)
+
+ACTIONS: list[Action] = [
+    Snapshot(EAST, VM, "web", JobName("j"), JobId("j"), (), NOW, Reason.SCHEDULED),
+    Export(
+        EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
+        (DISK, DISK, THERE), NOW, Reason.POINT_MISSING,
+    ),
+    Merge(NAS, VM, "web", None, "a", "b", 1, NOW, Reason.POINT_PRUNED),
+    Prune(NAS, VM, "web", None, STAMP, 1, NOW, Reason.RETENTION_EXCEEDED),
+    CleanFiles(NAS, VM, "web", ("a",), 1, NOW, Reason.PARTIAL_UPLOAD),
+    CleanSnapshot(EAST, VM, "web", SnapshotUuid("s"), (), NOW, Reason.SNAPSHOT_SUPERSEDED),
+    RestoreVm(NAS, VM, "web", STAMP, EAST, None, None, False, NOW),
+    RestoreDisk(NAS, VM, "web", STAMP, DiskUuid("d"), "/tmp/x", "raw", NOW),
+]  # fmt: skip
+
+
+def test_every_kind_is_here() -> None:
+    assert {type(action) for action in ACTIONS} == set(get_args(Action))
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: type(action).__name__)
+def test_modes(action: Action) -> None:
+    expected = {
+        Snapshot: {ON_POOL: Mode.APPEND},
+        Export: {ON_POOL: Mode.READ, ON_REMOTE: Mode.APPEND},
+        Merge: {ON_REMOTE: Mode.REWRITE},
+        Prune: {ON_REMOTE: Mode.REWRITE},
+        CleanFiles: {ON_REMOTE: Mode.REWRITE},
+        CleanSnapshot: {ON_POOL: Mode.REWRITE},
+        RestoreVm: {ON_REMOTE: Mode.READ},
+        RestoreDisk: {ON_REMOTE: Mode.READ},
+    }
+    claims = claims_of(action)
+    assert dict(claims.places) == expected[type(action)]
+    changed = [place for place, mode in expected[type(action)].items() if mode is not Mode.READ]
+    assert list(touched_by(claims)) == changed
+
+
+def test_exports_are_counted_in_disks_that_are_sent() -> None:
+    (export,) = (action for action in ACTIONS if isinstance(action, Export))
+    assert claims_of(export).slots == (
+        Slots(SlotKind.EXPORTS, "east", 2),
+        Slots(SlotKind.ACTIONS, "nas", 1),
+    )
+
+
+def test_one_snapshot_at_a_time_is_made_or_removed() -> None:
+    for action in ACTIONS:
+        if isinstance(action, Snapshot | CleanSnapshot):
+            assert claims_of(action).slots == (Slots(SlotKind.SNAPSHOTS, "east", 1),)
+
+
+def test_limits_are_those_of_the_manifests() -> None:
+    desired = wanting(job())
+    assert limit_of(SlotKind.SNAPSHOTS, "east", desired) == 1
+    assert limit_of(SlotKind.EXPORTS, "east", desired) == 12
+    assert limit_of(SlotKind.ACTIONS, "nas", desired) == 12
+
+
+@pytest.mark.parametrize("kind", SlotKind)
+def test_what_nobody_describes_is_done_one_at_a_time(kind: SlotKind) -> None:
+    assert limit_of(kind, "gone", Desired()) == 1
