@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.catalog import layout, read, write
+from reconciler.catalog.errors import NotSafe
 from reconciler.catalog.lock import vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
 from reconciler.clock import SteppedClock
@@ -149,6 +150,37 @@ class Shelf:
         self.filesystem.calls.clear()
         return called
 
+    def changes(self):
+        """What was changed but the lock, as (kind, path in the VM's directory)."""
+        prefix = f"{layout.vm_key(VM)}/"
+        return [
+            (call.kind, (call.target or call.path).removeprefix(prefix))
+            for call in self.filesystem.calls
+            if call.changes and not call.path.endswith(".lock") and call.kind != "make_directory"
+        ]
+
+    async def does(self, step, *arguments):
+        """Take a step of catalog.write; `changes` are its own afterwards."""
+        async with self.lock() as lock:
+            self.filesystem.calls.clear()
+            return await step(lock, *arguments)
+
+    async def refuses(self, step, *arguments, match=None):
+        """The step is refused, and nothing was changed."""
+        with pytest.raises(NotSafe, match=match):
+            await self.does(step, *arguments)
+        assert self.changes() == []
+
+    async def orphans(self):
+        """Two files above the chain whose points are gone, and a partial upload beside them."""
+        for number in (3, 4):
+            await self.point(STAMPS[number], {0: 9, 2: 9}, STAMPS[number - 1])
+        for number in (3, 4):
+            await self.does(write.prune_point, STAMPS[number])
+        await self.upload(STAMPS[5], {0: 9})
+        files = [self.path(STAMPS[number]) for number in (3, 4)]
+        return [*files, layout.partial_of(self.path(STAMPS[5]))]
+
     def names(self):
         """Every file of the VM, relative to its directory."""
         prefix = f"{layout.vm_key(VM)}/"
@@ -168,3 +200,11 @@ def shelf():
         read_only=False,
     )
     return Shelf(remote, filesystem)
+
+
+@pytest.fixture
+async def chain(shelf):
+    """A shelf with three points: a full and two deltas on it."""
+    await shelf.chain(3)
+    shelf.filesystem.calls.clear()
+    return shelf
