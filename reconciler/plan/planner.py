@@ -124,6 +124,7 @@ def _plan_job(world: World, job: Job, draft: Draft) -> None:
     for scope in scopes_of(world, job):
         if scope.matched:
             matched += 1
+            _report_twins(world, scope, draft)
             _report_unseen(scope, is_seen, draft)
             _report_clock(scope, draft)
             due.rule(scope, active, request, draft)
@@ -156,6 +157,14 @@ def _report_unseen(scope: Scope, remote_is_seen: Mapping[RemoteName, bool], draf
         if target.history is None and target.obstacle and remote_is_seen[target.remote]:
             subject = vm_on_remote(scope.vm.name, target.remote)
             draft.hold(subject, target.obstacle.reason, target.obstacle.why)
+
+
+def _report_twins(world: World, scope: Scope, draft: Draft) -> None:
+    """Report a uuid that two pools have: both would write into one directory of a remote."""
+    pools = [pool for pool, _ in world.homes(scope.vm.uuid) if pool in scope.job.pools]
+    if len(pools) > 1:
+        why = f"pools {' and '.join(pools)} both have it; it is backed up from {scope.pool} only"
+        draft.hold(f"VM {scope.vm.name} of job {scope.job.name}", Reason.INVALID_SPEC, why)
 
 
 def _report_clock(scope: Scope, draft: Draft) -> None:

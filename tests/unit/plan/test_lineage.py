@@ -1,0 +1,316 @@
+"""Full or delta, on which base, for each disk on each remote."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from scenes import Scene, job, schedule, wanting
+from worlds import disk_snapshot_uuid, disk_uuid, uuid
+
+from reconciler.desired.selector import Selector
+from reconciler.desired.state import RunRequest
+from reconciler.ids import JobName, RemoteName
+from reconciler.observed.chain import History
+from reconciler.observed.progress import Attempt, Progress
+from reconciler.observed.remote import RemoteView
+from reconciler.observed.unknown import Unknown
+from reconciler.plan.actions import (
+    CleanFiles,
+    CleanSnapshot,
+    Export,
+    ExportKind,
+    Merge,
+    Snapshot,
+    id_of,
+)
+from reconciler.plan.reasons import Reason
+
+NAS, OFF = RemoteName("nas"), RemoteName("off")
+NIGHT, HOUR = schedule("night"), schedule("hour", "0 * * * *")
+
+
+def at(when: str, schedules: str = "night", **more: str) -> str:
+    rest = "".join(f", {key}: {value}" for key, value in more.items())
+    return f"{{job: nightly, at: {when}, schedules: [{schedules}]{rest}}}"
+
+
+def scene(
+    points: str = "",
+    snapshots: str = "",
+    *,
+    off: str | None = None,
+    now: str = "2026-08-21 02:10:00",
+    disks: str = "{root: 10GiB}",
+    more: str = "",
+    **changes: Any,
+) -> Scene:
+    remotes = {"remotes": (NAS,) if off is None else (NAS, OFF)}
+    return Scene(
+        wanting(job(**{"schedules": (NIGHT,), **remotes, **changes})),
+        f"""
+now: {now}
+pools: {{east: {{vms: {{web: {{disks: {disks}, snapshots: [{snapshots}]}}}}}}}}
+remotes:
+  nas: {{vms: {{web: {{points: [{points}]{more}}}}}}}
+  off: {{vms: {{web: {{points: [{off or ""}]}}}}}}
+""",
+    )
+
+
+def exports(found: Scene) -> dict[str, Export]:
+    return {action.remote: action for action in found.actions(Export)}
+
+
+def fates(export: Export) -> list[tuple[str, str]]:
+    return [(disk.kind.value, disk.reason.value) for disk in export.disks]
+
+
+LAST = "2026-08-20 02:00:05"
+TONIGHT = "2026-08-21 02:00:05"
+BOTH = f"{at(LAST)}, {at(TONIGHT)}"
+
+
+def test_the_first_point_is_full() -> None:
+    export = exports(scene("", at(TONIGHT)))["nas"]
+    assert fates(export) == [("Full", "FirstBackup")]
+    assert export.disks[0].estimate_bytes == 10 * 1024**3
+
+
+def test_a_delta_stands_on_the_tip() -> None:
+    export = exports(scene(at(LAST), BOTH))["nas"]
+    (disk,) = export.disks
+    assert (disk.kind, disk.reason) == (ExportKind.DELTA, Reason.BASE_PRESENT)
+    assert disk.base == disk_snapshot_uuid(disk_uuid("web", "root"), "20260820T020005Z")
+    assert disk.base_file == "20260820T020005Z.vhd"
+    assert export.stamp == "20260821T020005Z"
+    assert export.schedules == (NIGHT.id,)
+
+
+def test_a_lost_reference_makes_only_that_disk_full() -> None:
+    points = at(LAST, disks="[root, data]")
+    snapshots = f"{at(LAST, lost='[data]')}, {at(TONIGHT)}"
+    found = scene(points, snapshots, disks="{root: 10GiB, data: 10GiB}")
+    assert fates(exports(found)["nas"]) == [
+        ("Delta", "BasePresent"),
+        ("Full", "ReferenceSnapshotLost"),
+    ]
+
+
+def test_each_remote_follows_its_own_reference() -> None:
+    older = "2026-08-19 02:00:05"
+    found = scene(f"{at(older)}, {at(LAST)}", f"{at(older)}, {BOTH}", off=at(older))
+    assert exports(found)["nas"].disks[0].base_file == "20260820T020005Z.vhd"
+    assert exports(found)["off"].disks[0].base_file == "20260819T020005Z.vhd"
+
+
+def test_one_lost_base_forces_no_full_elsewhere() -> None:
+    older = "2026-08-19 02:00:05"
+    found = scene(f"{at(older)}, {at(LAST)}", f"{at(older)}, {at(TONIGHT)}", off=at(older))
+    assert fates(exports(found)["nas"]) == [("Full", "ReferenceSnapshotLost")]
+    assert fates(exports(found)["off"]) == [("Delta", "BasePresent")]
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (f"{at('2026-08-19 02:00:05', missing='[root]')}, {at(LAST)}", "ChainBroken"),
+        (at(LAST, broken="{root: bad footer}"), "ChainBroken"),
+        (at(LAST, virtual="20GiB"), "DiskShrunk"),
+        (at(LAST, disks="[other]"), "DiskAdded"),
+    ],
+)
+def test_why_a_disk_goes_whole(points: str, reason: str) -> None:
+    assert fates(exports(scene(points, BOTH))["nas"]) == [("Full", reason)]
+
+
+def test_a_disk_that_grew_goes_as_a_delta() -> None:
+    assert fates(exports(scene(at(LAST, virtual="5GiB"), BOTH))["nas"]) == [
+        ("Delta", "BasePresent")
+    ]
+
+
+@pytest.mark.parametrize(("every", "kind"), [(0, "Delta"), (3, "Delta"), (2, "Full"), (1, "Full")])
+def test_a_chain_ends_after_so_many_files(every: int, kind: str) -> None:
+    points = f"{at('2026-08-19 02:00:05')}, {at(LAST)}"
+    ((found, _),) = fates(exports(scene(points, BOTH, full_every=every))["nas"])
+    assert found == kind
+
+
+# ── which snapshot, for what ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_remote_whose_slots_are_answered_gets_nothing() -> None:
+    """The snapshot was taken for the other remote, which had lost its own."""
+    found = scene(f"{at(TONIGHT)}", f"{at('2026-08-21 02:05:00')}", off=at(LAST))
+    assert list(exports(found)) == ["off"]
+
+
+def test_a_point_counts_only_for_the_schedules_that_are_open_there() -> None:
+    snapshots = at("2026-08-21 03:00:05", "night, hour")
+    found = scene(
+        at(TONIGHT, "night, hour"),
+        snapshots,
+        off=at(LAST, "night, hour"),
+        now="2026-08-21 03:10:00",
+        schedules=(NIGHT, HOUR),
+    )
+    assert exports(found)["nas"].schedules == (HOUR.id,)
+    assert exports(found)["off"].schedules == (NIGHT.id, HOUR.id)
+
+
+def test_a_snapshot_made_by_hand_goes_everywhere() -> None:
+    found = scene(at(TONIGHT), at("2026-08-21 02:05:00", ""), off=at(TONIGHT))
+    assert {name: each.schedules for name, each in exports(found).items()} == {
+        "nas": (),
+        "off": (),
+    }
+    assert exports(found)["nas"].reason is Reason.REQUESTED
+
+
+def test_a_request_wants_a_snapshot_that_a_schedule_made() -> None:
+    found = scene(at(TONIGHT), at("2026-08-21 02:05:00"))
+    assert exports(found) == {}
+    request = RunRequest(JobName("nightly"), found.now - timedelta(minutes=6))
+    found.desired = replace(found.desired, requests=(request,))
+    assert exports(found)["nas"].schedules == ()
+
+
+def test_a_snapshot_of_schedules_that_are_gone_is_wanted_by_nobody() -> None:
+    found = scene(at(TONIGHT), at("2026-08-21 02:05:00", "gone"))
+    assert exports(found) == {}
+    assert len(found.actions(CleanSnapshot)) == 1
+
+
+def test_a_vm_that_is_not_chosen_any_more_gets_the_point_that_was_begun() -> None:
+    found = scene(at(LAST), BOTH)
+    found.desired = wanting(
+        replace(found.desired.jobs[JobName("nightly")], selector=Selector(names=("nobody",)))
+    )
+    assert list(exports(found)) == ["nas"]
+    found.now += timedelta(days=1)
+    assert exports(found) == {}
+    assert found.actions(Snapshot) == []
+
+
+def test_marks_of_another_vm_are_a_clones() -> None:
+    found = scene("", at(TONIGHT, marked_for="other"))
+    assert exports(found) == {}
+    assert len(found.actions(Snapshot)) == 1
+
+
+@pytest.mark.parametrize("says_disks", ["true", "false"])
+def test_a_snapshot_that_lost_a_disk_makes_no_point(says_disks: str) -> None:
+    """A new one is taken; the old one stays as long as it is a base."""
+    tonight = at(TONIGHT, lost="[data]", says_disks=says_disks)
+    points = at(LAST, disks="[root, data]")
+    found = scene(points, f"{at(LAST)}, {tonight}", disks="{root: 10GiB, data: 10GiB}")
+    assert exports(found) == {}
+    assert len(found.actions(Snapshot)) == 1
+    cleaned = [action.snapshot for action in found.actions(CleanSnapshot)]
+    assert cleaned == [uuid("snapshot", uuid("vm", "web"), "20260821T020005Z", job().id)]
+
+
+# ── what is there already ─────────────────────────────────────────────────────────────────────────
+
+TWO_DISKS = "{root: 10GiB, data: 10GiB}"
+HALF = f"{at(LAST, disks='[root, data]')}, {at(TONIGHT, '', disks='[root]', pruned='true')}"
+
+
+def test_a_disk_that_is_there_is_not_sent_again() -> None:
+    found = scene(HALF, BOTH, disks=TWO_DISKS)
+    export = exports(found)["nas"]
+    assert fates(export) == [("Delta", "AlreadyExported"), ("Delta", "BasePresent")]
+    assert [disk.disk for disk in export.disks_to_send] == [disk_uuid("web", "data")]
+    assert found.actions(CleanFiles) == []
+
+
+def test_an_export_of_which_only_the_metadata_is_missing() -> None:
+    points = f"{at(LAST)}, {at(TONIGHT, '', pruned='true')}"
+    export = exports(scene(points, BOTH))["nas"]
+    assert export.disks_to_send == ()
+    assert fates(export) == [("Delta", "AlreadyExported")]
+
+
+def test_a_broken_file_under_the_points_name_is_sent_again() -> None:
+    points = f"{at(LAST)}, {at(TONIGHT, '', pruned='true', broken='{root: bad footer}')}"
+    assert fates(exports(scene(points, BOTH))["nas"]) == [("Full", "ChainBroken")]
+
+
+def test_what_an_earlier_snapshot_left_is_stood_on() -> None:
+    """The export of last night was interrupted; its file is there, its snapshot as well."""
+    points = f"{at('2026-08-19 02:00:05')}, {at(LAST, '', pruned='true')}"
+    found = scene(points, BOTH)
+    assert exports(found)["nas"].disks[0].base_file == "20260820T020005Z.vhd"
+    assert found.actions(CleanFiles) == []
+
+
+# ── what is in the way ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_begun_merge_is_finished_first() -> None:
+    points = f"{at('2026-08-19 02:00:05', pruned='true')}, {at(LAST)}"
+    merges = f", merges: [{{job: nightly, target: 2026-08-19 02:00:05, source: {LAST}}}]"
+    found = scene(points, BOTH, more=merges)
+    assert [action.reason for action in found.actions(Merge)] == [Reason.MERGE_INTERRUPTED]
+    (held,) = found.held(Export)
+    assert held.reason is Reason.MERGE_INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("count", "retried", "succeeded", "waits"),
+    [
+        (2, True, False, True),
+        (3, True, False, False),
+        (1, False, False, False),
+        (0, True, True, True),
+    ],
+    ids=["failed twice", "failed three times", "stuck", "succeeded"],
+)
+def test_a_merge_that_keeps_failing_holds_up_no_backup(
+    count: int, retried: bool, succeeded: bool, waits: bool
+) -> None:
+    points = f"{at('2026-08-19 02:00:05', pruned='true')}, {at(LAST)}"
+    merges = f", merges: [{{job: nightly, target: 2026-08-19 02:00:05, source: {LAST}}}]"
+    found = scene(points, BOTH, more=merges)
+    (merge,) = found.actions(Merge)
+    again = found.now + timedelta(minutes=5) if retried else None
+    ended = {id_of(merge): Attempt(found.now, succeeded, count, again)}
+    found.observed = replace(found.observed, progress=Progress(ended=ended))
+    assert bool(found.held(Export)) == waits
+    assert bool(found.actions(Export)) != waits
+
+
+def test_left_overs_at_the_tip_are_removed_before_anything_is_sent() -> None:
+    """A file of a lost snapshot stands on the tip: a second one there would be a fork."""
+    lost = at("2026-08-20 23:00:05", "", pruned="true")
+    found = scene(f"{at(LAST)}, {lost}", BOTH)
+    assert [held.reason for held in found.held(Export)] == [Reason.FILE_UNREFERENCED]
+    (clean,) = found.actions(CleanFiles)
+    ended = {id_of(clean): Attempt(found.now, False, 3, found.now)}
+    found.observed = replace(found.observed, progress=Progress(ended=ended))
+    assert fates(exports(found)["nas"]) == [("Full", "ChainBroken")]
+
+
+def test_somebody_elses_lock_holds_the_export() -> None:
+    found = scene(at(LAST), BOTH, more=", locked: true")
+    (held,) = found.held(Export)
+    assert held.reason is Reason.FOREIGN_WRITER
+
+
+def test_unreadable_metadata_does_not_stop_backups() -> None:
+    found = scene(at(LAST), BOTH, more=", unreadable: [{path: x.json, why: not JSON}]")
+    assert list(exports(found)) == ["nas"]
+
+
+def test_a_history_that_was_not_seen_gets_nothing() -> None:
+    found = scene(at(LAST), BOTH)
+    view = found.observed.remotes[NAS]
+    assert isinstance(view, RemoteView)
+    (history,) = view.histories.values()
+    assert isinstance(history, History)
+    unknown = Unknown(found.now, "UnreadableMetadata", "EIO")
+    views = {NAS: replace(view, histories={history.vm: unknown})}
+    found.observed = replace(found.observed, remotes=views)
+    assert found.actions() == []
+    assert found.reasons() == ["UnreadableMetadata"]
