@@ -43,12 +43,16 @@ class Loop:
     async def run(self) -> None:
         """Tick for ever."""
         sentence = ""
+        machine = asyncio.get_running_loop()
         while True:
             self._bell.clear()
+            began = machine.time()
             report = await self._tick()
             if report.sentence != sentence:
                 sentence = report.sentence
                 log.info("tick", sentence=sentence)
+            # However fast the world changes, planning takes half of a core at most.
+            await asyncio.sleep(machine.time() - began)
             await wait_until(self._bell, self._clock, report.plan.wake_at)
 
     async def _tick(self) -> Report:

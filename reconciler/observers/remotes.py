@@ -81,16 +81,16 @@ class RemoteObserver:
                 view = await how()
         except TimeoutError:
             view = self._unknown(f"no answer within {self._deadline_s:.0f} s")
-        except RemoteError as error:
-            view = self._unknown(str(error))
+        except Exception as error:  # whatever lies on a remote, the watch goes on
+            view = self._unknown(_why(error), _reason(error))
         if isinstance(view, Unknown) and not isinstance(self._view, Unknown):
             log.warning("remote not readable", remote=self._name, why=view.why)
         self._view = view
         self._publish(view)
 
-    def _unknown(self, why: str) -> Unknown:
+    def _unknown(self, why: str, reason: Reason = Reason.REMOTE_UNAVAILABLE) -> Unknown:
         since = self._view.since if isinstance(self._view, Unknown) else self._clock.now()
-        return Unknown(since=since, reason=Reason.REMOTE_UNAVAILABLE, why=why)
+        return Unknown(since=since, reason=reason, why=why)
 
     async def _look_at_everything(self) -> RemoteView:
         as_of = self._clock.now()
@@ -140,8 +140,8 @@ class RemoteObserver:
         as_of = self._clock.now()
         try:
             return await read.read_vm(remote, vm, as_of, self._headers)
-        except RemoteError as error:
-            return Unknown(since=as_of, reason=Reason.REMOTE_UNAVAILABLE, why=str(error))
+        except Exception as error:  # one VM's directory never hides the others
+            return Unknown(since=as_of, reason=_reason(error), why=_why(error))
 
 
 def _seen_at(view: RemoteView | Unknown | None, vm: VmUuid) -> datetime:
@@ -149,3 +149,15 @@ def _seen_at(view: RemoteView | Unknown | None, vm: VmUuid) -> datetime:
         return _NEVER
     history = view.histories.get(vm)
     return history.as_of if isinstance(history, History) else view.as_of
+
+
+def _reason(error: Exception) -> Reason:
+    """An error of the remote's is expected; any other is a mistake of ours, and is shown whole."""
+    if isinstance(error, RemoteError):
+        return Reason.REMOTE_UNAVAILABLE
+    log.error("remote not understood", exc_info=error)
+    return Reason.INTERNAL_ERROR
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
