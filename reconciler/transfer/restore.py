@@ -7,7 +7,7 @@ Knows chains and formats; never which restore point it is or where the disk will
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from reconciler.qcow2.writer import Qcow2Layout
@@ -24,6 +24,9 @@ __all__ = ["ChainReader", "open_chain", "vhd_stream", "write_qcow2", "write_raw"
 _BUFFERS = 2
 _ZEROS = bytes(BLOCK)
 _PIECE_BYTES = 4 * 1024 * 1024
+_EXACT_SIZE = b"tap\0"
+"""Creator whose size field other readers believe; for any unknown one qemu-img computes the size
+from the geometry, which is coarser (its table: block/vpc.c)."""
 
 Progress = Callable[[int], None]
 
@@ -135,13 +138,15 @@ async def _stream(
 def _stand_alone(reader: ChainReader, packing: Packing) -> Layout:
     """Plan a VHD of the whole disk, without parent, with the tip's uuid and timestamp."""
     tip = reader.layers[0].footer
-    return Layout.of_disk(
+    made = Layout.of_disk(
         reader.size,
         reader.blocks(),
         tip.unique_id,
         packing=packing,
         timestamp=tip.timestamp,
     )
+    footer = replace(made.footer, creator_application=_EXACT_SIZE)
+    return Layout(footer, made.header, made.blocks, packing)
 
 
 async def _write_blocks(

@@ -1,6 +1,8 @@
 """A chain comes out as one file, or as a stream, with the same bytes; or not at all."""
 
+import asyncio
 import os
+import subprocess
 
 import pytest
 
@@ -65,6 +67,15 @@ async def test_vhd(reader, chain, tmp_path, remote):
         assert copy.layers[0].uuid == reader.layers[0].uuid
         await write_raw(copy, str(tmp_path / "copy.raw"))
     assert (tmp_path / "copy.raw").read_bytes() == chain.raw
+
+
+@pytest.mark.disks
+async def test_a_restored_vhd_has_its_exact_size_for_others_too(reader, chain, tmp_path):
+    path, copy = tmp_path / "disk.vhd", tmp_path / "copy.raw"
+    await write_vhd(reader, str(path))
+    command = ["qemu-img", "convert", "-f", "vpc", "-O", "raw", str(path), str(copy)]
+    await asyncio.to_thread(subprocess.run, command, check=True)
+    assert copy.read_bytes() == chain.raw
 
 
 async def test_stream(reader, chain, tmp_path, remote, stream):
