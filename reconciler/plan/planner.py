@@ -219,7 +219,7 @@ def _tidy_vm(world: World, remote: RemoteName, history: History, draft: Draft) -
 # ── the whole ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _debt(action: Action) -> tuple[datetime, int, str, str, str]:
+def _debt(action: Action) -> tuple[datetime, int, str, str, str, str]:
     """Order actions by their debt, then by anything that is always the same."""
     since = action.due + _PATIENCE[type(action)]
     if action.reason in _IN_THE_WAY:
@@ -230,11 +230,11 @@ def _debt(action: Action) -> tuple[datetime, int, str, str, str]:
         case Snapshot():
             if action.reason is Reason.REQUESTED:
                 since -= _SOMEBODY_WAITS
-            place, detail = action.pool, action.job_id
+            place, detail = action.pool, action.job
         case Export():
             if action.reason is Reason.REQUESTED:
                 since -= _SOMEBODY_WAITS
-            place, detail = action.remote, action.job_id
+            place, detail = action.remote, action.job
         case Merge():
             place, detail = action.remote, action.target
         case Prune() | RestoreVm() | RestoreDisk():
@@ -245,7 +245,7 @@ def _debt(action: Action) -> tuple[datetime, int, str, str, str]:
             place, detail = action.pool, action.snapshot or "".join(action.disks)
         case _:
             assert_never(action)
-    return since, _RANK[type(action)], action.vm or "", place, detail
+    return since, _RANK[type(action)], action.vm_name, action.vm or "", place, detail
 
 
 def _held_order(held: Held) -> tuple[str, str, str, str]:
