@@ -117,7 +117,8 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
     """Raises Failure: there is no such job in the manifests. runs: of all jobs, newest first."""
     wanted = named(report.desired.jobs, "BackupJob", name)
     standing = next(each for each in report.standings if each.job.name == wanted.name)
-    document = listings.job_dict(standing)
+    conditions = report.conditions()[wanted.name]
+    document = listings.job_dict(standing, conditions)
     schedules = [
         _schedule_dict(wanted, number, report.at) for number in range(len(wanted.schedules))
     ]
@@ -125,8 +126,8 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
     held = held_of(report, f"job {name}")
     guard = wanted.guard
     facts = [
-        *(("Name", wanted.name), ("ID", wanted.id), ("State", document["state"])),
-        *(("Why", document["why"]), ("Suspended", "yes" if wanted.suspend else "")),
+        *(("Name", wanted.name), ("ID", wanted.id)),
+        ("Suspended", "yes" if wanted.suspend else ""),
         *(("Pools", ", ".join(wanted.pools)), ("Remotes", ", ".join(wanted.remotes))),
         ("Selector", selector_text(wanted.selector)),
         ("Full every", f"{wanted.full_every} points" if wanted.full_every else ""),
@@ -136,6 +137,11 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
         *(("Last point", time_of(standing.last_taken_at)), ("Next", time_of(standing.next_slot))),
     ]
     tables = (
+        Table(
+            "Conditions",
+            ("TYPE", "STATUS", "REASON", "MESSAGE"),
+            [[each.type, each.status, each.reason, each.message] for each in conditions],
+        ),
         Table(
             "Schedules",
             ("NAME", "CRON", "ZONE", "NEXT", "KEEPS"),

@@ -12,6 +12,7 @@ from reconciler.observed.chain import Chains, History, RestorePoint
 from reconciler.observed.pool import PoolView, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
+from reconciler.status.conditions import Condition, ConditionType
 from reconciler.status.report import Report
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 from reconciler.units import render_size
@@ -149,47 +150,53 @@ def remote_dict(remote: Remote, view: RemoteView | Unknown | None) -> dict[str, 
 
 
 def jobs(report: Report) -> Listing:
-    found = report.standings
+    conditions = report.conditions()
+    found = [(standing, conditions[standing.job.name]) for standing in report.standings]
     return Listing(
         kind="Job",
-        headers=("NAME", "PROTECTED", "STATE", "LAST", "NEXT", "POOLS", "REMOTES", "WHY"),
-        narrow=5,
-        rows=[_job_row(standing) for standing in found],
-        items=[job_dict(standing) for standing in found],
-        names=[standing.job.name for standing in found],
+        headers=(
+            *("NAME", "READY", "PROTECTED", "LAST", "NEXT", "STATUS"),
+            *("RPO MET", "CHAINS HEALTHY", "POOLS", "REMOTES"),
+        ),
+        narrow=6,
+        rows=[_job_row(*each) for each in found],
+        items=[job_dict(*each) for each in found],
+        names=[standing.job.name for standing, _ in found],
     )
 
 
-def _job_row(standing: JobStanding) -> list[str]:
-    content = job_dict(standing)
+def _job_row(standing: JobStanding, found: tuple[Condition, ...]) -> list[str]:
+    by_type = {each.type: each for each in found}
+    ready = by_type[ConditionType.READY]
     return [
         standing.job.name,
+        ready.status.value,
         f"{standing.count(VmState.PROTECTED)}/{len(standing.vms)}",
-        content["state"],
         time_of(standing.last_taken_at),
         time_of(standing.next_slot),
+        ready.message,
+        by_type[ConditionType.RPO_MET].status.value,
+        by_type[ConditionType.CHAINS_HEALTHY].status.value,
         ",".join(standing.job.pools),
         ",".join(standing.job.remotes),
-        content["why"] or "",
     ]
 
 
-def job_dict(standing: JobStanding) -> dict[str, Any]:
-    """Render a job for a program. state: that of its worst VM."""
+def job_dict(standing: JobStanding, found: tuple[Condition, ...]) -> dict[str, Any]:
+    """Render a job for a program."""
     job = standing.job
-    worst = next((state for state in _WORST_FIRST if standing.count(state)), None)
-    whys = [vm.why for vm in standing.vms if vm.state is worst and vm.why]
-    if job.suspend:
-        state = VmState.SUSPENDED.value
-    elif standing.unseen and not standing.vms:
-        state = VmState.UNKNOWN.value
-    else:
-        state = worst.value if worst else "NoVMs"
     return {
         "name": job.name,
         "id": job.id,
-        "state": state,
-        "why": next(iter([*standing.unseen, *whys]), None),
+        "conditions": [
+            {
+                "type": each.type.value,
+                "status": each.status.value,
+                "reason": each.reason.value,
+                "message": each.message,
+            }
+            for each in found
+        ],
         "pools": list(job.pools),
         "remotes": list(job.remotes),
         "vms": {each.value.lower(): standing.count(each) for each in VmState},
@@ -198,16 +205,6 @@ def job_dict(standing: JobStanding) -> dict[str, Any]:
         "suspend": job.suspend,
         "revision": job.revision,
     }
-
-
-_WORST_FIRST = (
-    VmState.HELD,
-    VmState.UNKNOWN,
-    VmState.DUE,
-    VmState.NEW,
-    VmState.SUSPENDED,
-    VmState.PROTECTED,
-)
 
 
 # ── VMs ───────────────────────────────────────────────────────────────────────────────────────────

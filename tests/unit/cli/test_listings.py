@@ -134,7 +134,16 @@ def test_remotes(report: Report) -> None:
 
 def test_jobs(report: Report) -> None:
     (row,) = table(listings.jobs(report))
-    assert row == ["nightly", "1/1", "Protected", "2026-01-09 02:00:00", "2026-01-10 02:00:00"]
+    assert row[:5] == [
+        "nightly",
+        "True",
+        "1/1",
+        "2026-01-09 02:00:00",
+        "2026-01-10 02:00:00",
+    ]
+    (item,) = listings.jobs(report).items
+    states = {each["type"]: each["status"] for each in item["conditions"]}
+    assert states == {"Ready": "True", "RPOMet": "True", "ChainsHealthy": "False"}
 
 
 def test_vms_without_a_job_are_listed_too(report: Report) -> None:
