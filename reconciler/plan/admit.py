@@ -4,7 +4,9 @@ An action starts unless
 
 - it is running already, or its last try failed and it backs off, or it is stuck;
 - what it touches was touched by us after it was last seen: the plan was made from an old picture;
-- a slot or a place that it needs is taken, or an older debt waits for it.
+- a slot or a place that it needs is taken, or an older debt waits for it;
+- it is a snapshot, and enough of the pool's disks wait to be exported already, to each remote of
+  its job: a snapshot costs space for as long as its export takes to begin.
 
 The oldest debt always gets its turn: what it waits for, no younger one may take, and what else it
 will need is kept free for it. Only the first in each queue keeps things free, so one slow remote
@@ -13,7 +15,7 @@ does not stop the others. An action that needs more than a whole limit starts al
 Pure and synchronous: between this answer and noting what was started there must be no `await`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -33,13 +35,16 @@ from reconciler.observed.progress import (
 )
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import Action, CleanSnapshot, Snapshot, id_of
+from reconciler.plan.actions import Action, CleanSnapshot, Export, Snapshot, id_of
 from reconciler.plan.claims import claims_of, limit_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason, reason_of
 
 _AFTER_SUCCESS = timedelta(minutes=1)
 """What succeeded and is wanted again at once did not do what it said: not in a tight loop."""
+
+
+_QUEUES = 2  # times as many disks as may be exported at once: the next are ready when one ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +71,26 @@ def waiting(plan: Plan, desired: Desired, observed: Observed, now: datetime) -> 
 
 def decide(plan: Plan, desired: Desired, observed: Observed, now: datetime) -> Admission:
     """Sort the plan into what starts and what waits."""
-    progress = observed.progress
     occupancy = _Occupancy(desired)
     claims_by_id = _running_claims(plan, observed)
     for claims in claims_by_id.values():
         occupancy.take(claims)
+    has_history = bool(observed.progress.running or observed.progress.ended)
+    by_history = [
+        _by_history(id_of(action), observed, now) if has_history else None
+        for action in plan.actions
+    ]
+    backlog = _backlog(plan, by_history)
     started: list[Action] = []
     held: list[Held] = []
-    for action in plan.actions:
+    for action, before in zip(plan.actions, by_history, strict=True):
         claims = claims_of(action)
-        identity = id_of(action) if progress.running or progress.ended else None
-        refusal = None
-        if identity is not None:
-            refusal = _by_history(identity, observed, now)
-        refusal = refusal or _by_age_of_view(claims, observed) or occupancy.refuse(claims)
+        refusal = (
+            before
+            or _by_age_of_view(claims, observed)
+            or _by_backlog(action, backlog, desired)
+            or occupancy.refuse(claims)
+        )
         if refusal is None:
             occupancy.take(claims)
             started.append(action)
@@ -139,6 +150,37 @@ def _by_failure(attempt: Attempt, now: datetime) -> _Refusal | None:
         why = f"{attempt.count} {tries} failed, the last with {attempt.reason}: {attempt.why}"
         return Reason.WAITING_FOR_BACKOFF, why, attempt.not_before
     return None
+
+
+def _backlog(
+    plan: Plan, by_history: Sequence[_Refusal | None]
+) -> Mapping[tuple[PoolName, RemoteName], int]:
+    """Count the disks that run or queue to be exported, by pool and remote.
+
+    An export that fails and backs off is no reason to leave other VMs without their snapshots.
+    """
+    backlog: dict[tuple[PoolName, RemoteName], int] = {}
+    for action, refusal in zip(plan.actions, by_history, strict=True):
+        if isinstance(action, Export) and (refusal is None or refusal[0] is Reason.ALREADY_RUNNING):
+            key = action.pool, action.remote
+            backlog[key] = backlog.get(key, 0) + len(action.disks_to_send)
+    return backlog
+
+
+def _by_backlog(
+    action: Action, backlog: Mapping[tuple[PoolName, RemoteName], int], desired: Desired
+) -> _Refusal | None:
+    """Refuse a snapshot whose export could not begin for a while, wherever it goes."""
+    if not isinstance(action, Snapshot) or not backlog:
+        return None
+    job, pool = desired.jobs.get(action.job), desired.pools.get(action.pool)
+    if job is None or pool is None or not job.remotes:
+        return None
+    queued = min(backlog.get((action.pool, remote), 0) for remote in job.remotes)
+    if queued < _QUEUES * pool.exports_max:
+        return None
+    why = f"{queued} disks of pool {pool.name} are being exported, or wait for it"
+    return Reason.WAITING_FOR_LIMIT, why, None
 
 
 def _by_age_of_view(claims: Claims, observed: Observed) -> _Refusal | None:

@@ -279,6 +279,33 @@ def test_what_is_not_seen_after_we_touched_it_is_not_touched() -> None:
     assert starting(estate(), observed, snapshot("a")) == []
 
 
+# ── snapshots do not run far ahead of exports ─────────────────────────────────────────────────────
+
+
+def test_no_snapshot_is_taken_while_enough_disks_wait() -> None:
+    queue = [export(f"vm{number}", 3, remote) for number in range(2) for remote in (NAS, OFF)]
+    late = snapshot("late")
+    assert late in starting(estate(exports=4), seen(), *queue, late)
+    assert late not in starting(estate(exports=3), seen(), *queue, late)
+    assert late not in starting(estate(exports=3), running(*queue), *queue, late)
+
+
+def test_one_remote_that_could_take_it_is_enough() -> None:
+    queue = [export(f"vm{number}", 3, NAS) for number in range(10)]
+    late = snapshot("late")
+    assert late in starting(estate(exports=1), seen(), *queue, late)
+    only_nas = wanting(job())
+    assert late not in starting(only_nas, seen(), *queue, late)
+
+
+def test_exports_that_back_off_make_no_queue() -> None:
+    queue = [export(f"vm{number}", 30) for number in range(10)]
+    attempt = Attempt(NOW, False, 1, NOW + timedelta(minutes=1), "InsufficientSpace", "full")
+    late = snapshot("late")
+    observed = seen(ended={id_of(each): attempt for each in queue})
+    assert starting(wanting(job()), observed, *queue, late) == [late]
+
+
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────
 
 
