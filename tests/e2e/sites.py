@@ -225,3 +225,17 @@ class Site:
         name = f"{point['vm']}/{point['stamp']}@{point['remote']}"
         words = [name, str(self.manifests), "--disk", disk, "--to-file", str(output)]
         subprocess.run([*command, *words], check=True, capture_output=True, timeout=300)
+
+
+def nightly(last: int) -> str:
+    """The manifest of a job that runs at two every night and keeps so many points."""
+    return f"""\
+apiVersion: backup.reconciler.io/v1alpha1
+kind: BackupJob
+metadata: {{name: nightly}}
+spec:
+  poolRefs: [{{name: lab}}]
+  selector: {{matchTags: [prod]}}
+  targets: [{{remoteRef: {{name: cellar}}}}]
+  schedules: [{{name: night, cron: "0 2 * * *", timeZone: UTC, retention: {{last: {last}}}}}]
+"""

@@ -10,19 +10,8 @@ from pathlib import Path
 
 import pytest
 import XenAPI
-from sites import MIB, LabProcess, Site
+from sites import MIB, LabProcess, Site, nightly
 
-JOB = """\
-apiVersion: backup.reconciler.io/v1alpha1
-kind: BackupJob
-metadata: {name: nightly}
-spec:
-  poolRefs: [{name: lab}]
-  selector: {matchTags: [prod]}
-  mode: Incremental
-  targets: [{remoteRef: {name: cellar}}]
-  schedules: [{name: night, cron: "0 2 * * *", timeZone: UTC, retention: {last: 2}}]
-"""
 SIZES_MIB = (96, 24)
 KILLS_A_DAY = 2
 
@@ -82,7 +71,7 @@ def test_a_killed_operator_ends_as_one_that_was_not(
     seed = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
     print(f"replay with KILL_SEED={seed}")
     chance = random.Random(seed)
-    place = site(JOB)
+    place = site(nightly(last=2))
     guest = make_guest(lab, tmp_path, chance)
     contents: list[list[Path]] = []
     said = []

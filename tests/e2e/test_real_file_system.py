@@ -7,19 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sites import Ext4Disk, Site
-
-JOB = """\
-apiVersion: backup.reconciler.io/v1alpha1
-kind: BackupJob
-metadata: {name: nightly}
-spec:
-  poolRefs: [{name: lab}]
-  selector: {matchTags: [prod]}
-  mode: Incremental
-  targets: [{remoteRef: {name: cellar}}]
-  schedules: [{name: night, cron: "0 2 * * *", timeZone: UTC, retention: {last: 3}}]
-"""
+from sites import Ext4Disk, Site, nightly
 
 
 def night(day: int) -> str:
@@ -48,7 +36,7 @@ def change(disk: Ext4Disk, generation: int) -> None:
 def test_every_generation_comes_back(
     site: Callable[[str], Site], real_files: Path, tmp_path: Path
 ) -> None:
-    place = site(JOB)
+    place = site(nightly(last=3))
     disk = Ext4Disk.make(tmp_path / "disk.raw", 1100, real_files)
     place.lab.import_vm("web", disk.path, tags=["prod"])
     taken: list[tuple[Ext4Disk, dict[str, str]]] = []

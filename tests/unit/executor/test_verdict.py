@@ -7,7 +7,6 @@ import pytest
 from reconciler.catalog.errors import LockedByOther, MetadataInvalid, NotSafe
 from reconciler.executor.refusal import Refused
 from reconciler.executor.verdict import reason_of, verdict
-from reconciler.ids import RemoteName, Stamp, VmUuid
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Prune
 from reconciler.plan.reasons import Reason
@@ -25,16 +24,6 @@ from reconciler.xapi.errors import (
 )
 
 NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
-ACTION = Prune(
-    remote=RemoteName("cellar"),
-    vm=VmUuid("11111111-1111-4111-8111-111111111111"),
-    vm_name="web",
-    job=None,
-    stamp=Stamp("20260101T020000Z"),
-    freed_bytes=0,
-    due=NOW,
-    reason=Reason.RETENTION_EXCEEDED,
-)
 
 
 @pytest.mark.parametrize(
@@ -66,16 +55,16 @@ def test_every_failure_has_its_reason(error: Exception, reason: Reason) -> None:
     assert reason_of(error) is reason
 
 
-def test_a_group_is_judged_by_the_failure_that_ended_it() -> None:
+def test_a_group_is_judged_by_the_failure_that_ended_it(action: Prune) -> None:
     group = ExceptionGroup("disks", [ExceptionGroup("one", [NoSpace("cellar", "a", "full", 28)])])
-    assert verdict(ACTION, group, None, NOW).reason == Reason.INSUFFICIENT_SPACE
+    assert verdict(action, group, None, NOW).reason == Reason.INSUFFICIENT_SPACE
 
 
-def test_waits_grow_with_each_failure_and_never_end() -> None:
+def test_waits_grow_with_each_failure_and_never_end(action: Prune) -> None:
     attempt: Attempt | None = None
     waits = []
     for _ in range(12):
-        attempt = verdict(ACTION, Unavailable("cellar", "a", "I/O error", 5), attempt, NOW)
+        attempt = verdict(action, Unavailable("cellar", "a", "I/O error", 5), attempt, NOW)
         assert attempt.not_before is not None
         waits.append(attempt.not_before - NOW)
     assert attempt is not None and attempt.count == 12
@@ -83,8 +72,8 @@ def test_waits_grow_with_each_failure_and_never_end() -> None:
     assert max(waits) <= timedelta(hours=1, minutes=15)
 
 
-def test_somebody_elses_lock_is_looked_at_again_soon() -> None:
+def test_somebody_elses_lock_is_looked_at_again_soon(action: Prune) -> None:
     before = Attempt(ended_at=NOW, succeeded=False, count=9, not_before=NOW)
-    attempt = verdict(ACTION, LockedByOther("cellar", "x.lock", 1.0), before, NOW)
+    attempt = verdict(action, LockedByOther("cellar", "x.lock", 1.0), before, NOW)
     assert attempt.not_before is not None
     assert attempt.not_before - NOW <= timedelta(seconds=15)
