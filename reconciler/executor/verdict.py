@@ -21,6 +21,7 @@ from reconciler.xapi.errors import (
     CredentialsInvalid,
     StreamBroken,
     StreamStalled,
+    Unreachable,
     XapiError,
     XapiFailure,
 )
@@ -65,6 +66,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.REMOTE_ERROR
         case CredentialsInvalid():
             return Reason.CREDENTIALS_INVALID
+        case Unreachable():
+            return Reason.POOL_UNREACHABLE
         case XapiFailure(code=code) if code in GONE:
             return Reason.WORLD_CHANGED
         case StreamBroken() | StreamError():

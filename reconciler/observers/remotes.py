@@ -5,6 +5,7 @@ alone; a remote that cannot be listed becomes Unknown, whole. Decides nothing.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ class RemoteObserver:
     """Keeps one remote's view fresh. open_remote: gives the opened remote, or raises RemoteError.
 
     look_every_s: how often everything is looked at again, for what others do to the remote.
+    look_at_locked_s: how soon a VM is looked at again whose lock somebody else seems to hold: the
+    dead do not renew theirs, and after ten seconds it is void.
     deadline_s: a look that takes longer than this makes the remote Unknown (a hung mount).
     """
 
@@ -41,6 +44,7 @@ class RemoteObserver:
         clock: Clock,
         publish: Callable[[RemoteView | Unknown], None],
         look_every_s: float = 60.0,
+        look_at_locked_s: float = 12.0,
         deadline_s: float = 600.0,
     ) -> None:
         self._name = name
@@ -48,6 +52,7 @@ class RemoteObserver:
         self._clock = clock
         self._publish = publish
         self._look_every_s = look_every_s
+        self._look_at_locked_s = look_at_locked_s
         self._deadline_s = deadline_s
         self._headers = read.Headers()
         self._view: RemoteView | Unknown | None = None
@@ -65,13 +70,21 @@ class RemoteObserver:
         """Look for ever."""
         while True:
             await self._look(self._look_at_everything)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_every_s):
                     while True:
-                        await self._bell.wait()
+                        await self._touched_or_locked()
                         await self._look(self._look_at_touched)
-            except TimeoutError:
-                continue
+
+    async def _touched_or_locked(self) -> None:
+        """Wait until something was touched, or a lock that was seen may have gone stale."""
+        locked = _locked_vms(self._view)
+        try:
+            async with asyncio.timeout(self._look_at_locked_s if locked else None):
+                await self._bell.wait()
+        except TimeoutError:
+            now = self._clock.now()
+            self._touched.update(dict.fromkeys(locked, now))
 
     async def _look(self, how: Callable[[], Awaitable[RemoteView]]) -> None:
         self._bell.clear()
@@ -149,6 +162,16 @@ def _seen_at(view: RemoteView | Unknown | None, vm: VmUuid) -> datetime:
         return _NEVER
     history = view.histories.get(vm)
     return history.as_of if isinstance(history, History) else view.as_of
+
+
+def _locked_vms(view: RemoteView | Unknown | None) -> list[VmUuid]:
+    if not isinstance(view, RemoteView):
+        return []
+    return [
+        vm
+        for vm, history in view.histories.items()
+        if isinstance(history, History) and history.locked_by_others
+    ]
 
 
 def _reason(error: Exception) -> Reason:

@@ -42,7 +42,7 @@ NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
         (CredentialsInvalid("refused"), Reason.CREDENTIALS_INVALID),
         (XapiFailure("HANDLE_INVALID", ["VDI", "x"]), Reason.WORLD_CHANGED),
         (XapiFailure("SR_BACKEND_FAILURE_44", []), Reason.XAPI_ERROR),
-        (Unreachable("nobody answers"), Reason.XAPI_ERROR),
+        (Unreachable("nobody answers"), Reason.POOL_UNREACHABLE),
         (OutcomeUnknown("VM.snapshot", "lost"), Reason.XAPI_ERROR),
         (VhdInvalid("nonsense", "footer"), Reason.BAD_DISK),
         (ChainBroken("a.vhd", "no parent"), Reason.BAD_DISK),

@@ -1,6 +1,7 @@
 """Looking at a remote: whole now and then, at what was touched at once, and never too sure."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +27,11 @@ DATABASE = VmUuid("22222222-2222-4222-8222-222222222222")
 class Watch:
     """An observer of a directory, and what it published."""
 
-    def __init__(self, root: Path, look_every_s: float) -> None:
+    def __init__(self, root: Path, **pace: float) -> None:
         self.root = root
         self.clock = SteppedClock(NOW)
         self.views: Latest[RemoteView | Unknown | None] = Latest(None)
-        self.observer = RemoteObserver(
-            CELLAR, self._open, self.clock, self.views.put, look_every_s=look_every_s
-        )
+        self.observer = RemoteObserver(CELLAR, self._open, self.clock, self.views.put, **pace)
 
     async def _open(self, name: RemoteName) -> Remote:
         return await open_remote(name, str(self.root), read_only=True)
@@ -134,4 +133,27 @@ async def test_one_vm_that_cannot_be_read_is_unknown_alone(
         assert isinstance(view, RemoteView)
         assert isinstance(view.histories[WEB], History)
         assert isinstance(view.histories[DATABASE], Unknown)
+        running.cancel()
+
+
+async def test_a_lock_is_looked_at_again_before_everything_is(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "remote", look_every_s=3600, look_at_locked_s=0.02)
+    watch.leave_partial(WEB, ".20260101T020000Z.vhd.partial")
+    lock = watch.root / "xo-vm-backups" / f"{WEB}.lock"
+    lock.mkdir()
+    present = watch.clock.now().timestamp()
+    os.utime(lock, (present, present))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(watch.observer.run())
+        version, view = await watch.next(0)
+        assert isinstance(view, RemoteView)
+        history = view.histories[WEB]
+        assert isinstance(history, History)
+        assert history.locked_by_others
+        lock.rmdir()
+        while history.locked_by_others:
+            version, view = await watch.next(version)
+            assert isinstance(view, RemoteView)
+            history = view.histories[WEB]
+            assert isinstance(history, History)
         running.cancel()
