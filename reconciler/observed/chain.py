@@ -173,25 +173,31 @@ class Chains:
         known = depths.get(path)
         if known is not None:
             return known
+        files, broken = self.files, FileState.BROKEN
         directory = path[: path.rfind("/") + 1]  # a chain never leaves its directory
-        trail: list[DiskFile] = []
-        below: str | None = path
-        while below is not None and below not in depths:
-            file = self.files.get(below)
-            depths[below] = 0  # until it is known better: a missing file, or a circle, ends here
-            if file is None or file.state is FileState.BROKEN:
+        trail: list[str] = []
+        below, expected, depth = path, None, 0
+        while True:
+            file = files.get(below)
+            if file is None or file.state is broken or (trail and file.uuid != expected):
+                depth = -1
                 break
-            trail.append(file)
-            below = None if file.parent is None else directory + file.parent
-        depth = 0 if below is None else depths[below]
-        parent = None if below is None else self.files.get(below)
-        for file in reversed(trail):
-            stands = file.parent is None or (
-                depth > 0 and parent is not None and parent.uuid == file.parent_uuid
-            )
-            depth = depth + 1 if stands else 0
-            depths[file.path] = depth
-            parent = file
+            known = depths.get(below)
+            if known is not None:
+                depth = known or -1
+                break
+            trail.append(below)
+            if file.parent is None:
+                break
+            if len(trail) > len(files):  # a circle
+                depth = -1
+                break
+            below, expected = directory + file.parent, file.parent_uuid
+        if depth < 0:
+            depths.update(dict.fromkeys([path, *trail], 0))
+        else:
+            depth += len(trail)
+            depths.update(zip(trail, range(depth, 0, -1), strict=True))
         return depths[path]
 
     def above(self, paths: Set[str]) -> dict[str, list[str]]:

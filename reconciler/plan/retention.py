@@ -91,18 +91,22 @@ def _doomed(
 
 
 def _kept(job: Job, points: Sequence[RestorePoint], now: datetime) -> set[int]:
+    """Return the positions of the points that stay."""
     kept: set[int] = set()
     counted: set[int] = set()
     for schedule in job.schedules:
-        mine = [index for index, point in enumerate(points) if schedule.id in point.schedules]
+        identity, rules = schedule.id, schedule.retention
+        mine = [index for index, point in enumerate(points) if identity in point.schedules]
         counted.update(mine)
-        if schedule.suspend or schedule.retention.keeps_everything:
+        if schedule.suspend or rules.keeps_everything:
             kept.update(mine)
+        elif len(mine) == len(points):
+            kept.update(rules.keep([point.taken_at for point in points], now))
         elif mine:
-            stay = schedule.retention.keep([points[index].taken_at for index in mine], now)
-            kept.update(mine[position] for position in stay)
+            stay = rules.keep([points[index].taken_at for index in mine], now)
+            kept.update([mine[position] for position in stay])
     if len(counted) < len(points):
-        kept.update(index for index in range(len(points)) if index not in counted)
+        kept.update(set(range(len(points))) - counted)
     return kept
 
 

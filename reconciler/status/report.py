@@ -5,7 +5,7 @@ costly (how each VM stands, conditions) is worked out when it is asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.desired.state import Desired
@@ -26,6 +26,9 @@ class Report:
     observed: Observed
     plan: Plan
     at: datetime
+    _standings: list[list[JobStanding]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def progress(self) -> Progress:
@@ -33,8 +36,10 @@ class Report:
 
     @property
     def standings(self) -> list[JobStanding]:
-        """How each job stands, by name; worked out at each call."""
-        return standings(self.desired, self.observed, self.plan, self.at)
+        """How each job stands, by name; worked out once."""
+        if not self._standings:
+            self._standings.append(standings(self.desired, self.observed, self.plan, self.at))
+        return self._standings[0]
 
     def conditions(self) -> dict[JobName, tuple[Condition, ...]]:
         """Return the conditions of each job, by name."""
