@@ -111,6 +111,7 @@ class RemoteObserver:
         remote = await self._open_remote(self._name)
         space = await remote.space()
         vms = await read.list_vms(remote)
+        self._headers.forget_others(set(vms))
         histories = await self._read_all(remote, vms)
         return RemoteView(
             name=self._name,
