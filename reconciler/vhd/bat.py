@@ -18,7 +18,7 @@ _TYPECODE = "I"
 assert array(_TYPECODE).itemsize == 4, "C's unsigned int has 4 bytes wherever this has been built"
 _RECORD_SECTORS = BLOCK_RECORD // SECTOR
 _by_offset = itemgetter(1)
-_UNUSED_PIECE = array(_TYPECODE, [UNUSED]) * 1024
+_UNUSED_PIECE = array(_TYPECODE, [UNUSED]) * 256
 
 
 class Bat:
