@@ -18,9 +18,9 @@ def lab(tmp_path: Path) -> Iterator[LabProcess]:
 
 @pytest.fixture(scope="session")
 def real_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 600 MB of files that nobody made for a test."""
+    """Some 400 MB of files that nobody made for a test."""
     root = tmp_path_factory.mktemp("files")
-    room = 700 * MIB
+    room = 400 * MIB
     for candidate in ("/usr/bin", "/usr/include", "/usr/lib/python3", "/usr/libexec", "/usr/share"):
         for entry in sorted(Path(candidate).glob("*")):
             size = file_tree_size(entry)
