@@ -200,6 +200,8 @@ def _wait_for(
 
     Tidying up that keeps failing holds up no backup: then the disk goes whole, into a new chain.
     """
+    if not history.merges and not files.garbage:
+        return None
     to_send = action.disks_to_send
     directories = {_directory(action.job_id, disk.disk) for disk in to_send}
     for merge in history.merges:

@@ -80,9 +80,8 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     draft = Draft(now)
     for problem in desired.problems:
         subject = problem.object or problem.path
-        draft.hold(
-            subject, Reason.INVALID_SPEC, f"{problem.path}:{problem.line}: {problem.message}"
-        )
+        place = f"{problem.path}:{problem.line}" if problem.line else problem.path
+        draft.hold(subject, Reason.INVALID_SPEC, f"{place}: {problem.message}")
     for name in sorted(desired.jobs):
         _plan_job(world, desired.jobs[name], draft)
     for remote in sorted(desired.remotes):

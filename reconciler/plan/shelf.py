@@ -19,14 +19,17 @@ class Files:
     garbage: tuple[str, ...] = ()
     quarantined: frozenset[str] = frozenset()
     merging: frozenset[str] = frozenset()
+    _tips: dict[str, DiskFile | None] = field(default_factory=dict, repr=False, compare=False)
 
     def tip(self, directory: str) -> DiskFile | None:
         """Return the newest file of a disk's directory that is not garbage, None if there is none.
 
         Only this one may be stood on: each file has at most one above it.
         """
-        prefix = directory + "/"
-        kept = [path for path in self.chains.files if path.startswith(prefix)]
-        if self.garbage:
-            kept = [path for path in kept if path not in self.garbage]
-        return self.chains.files[max(kept)] if kept else None
+        if directory not in self._tips:
+            prefix = directory + "/"
+            kept = [path for path in self.chains.files if path.startswith(prefix)]
+            if self.garbage:
+                kept = [path for path in kept if path not in self.garbage]
+            self._tips[directory] = self.chains.files[max(kept)] if kept else None
+        return self._tips[directory]
