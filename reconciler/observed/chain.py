@@ -196,8 +196,8 @@ class Chains:
         if depth < 0:
             depths.update(dict.fromkeys([path, *trail], 0))
         else:
-            depth += len(trail)
-            depths.update(zip(trail, range(depth, 0, -1), strict=True))
+            above = range(depth + len(trail), depth, -1)
+            depths.update(zip(trail, above, strict=True))
         return depths[path]
 
     def above(self, paths: Set[str]) -> dict[str, list[str]]:

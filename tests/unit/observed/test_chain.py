@@ -49,6 +49,11 @@ def test_a_whole_chain_goes_down_to_its_full() -> None:
     assert [chains.depth(path) for path in ("vdis/j/d/3", "vdis/j/d/1", "vdis/j/d/2")] == [3, 1, 2]
 
 
+def test_what_is_known_of_the_lower_part_is_used() -> None:
+    chains = Chains(CHAIN)
+    assert [chains.depth(path) for path in sorted(CHAIN)] == [1, 2, 3]
+
+
 BROKEN = {
     "a link is missing": files(file("1"), file("3", "2")),
     "a link is broken": files(file("1"), file("2", "1", state=FileState.BROKEN), file("3", "2")),
