@@ -235,6 +235,7 @@ class _Reading:
 
         for target, journal in journals.items():
             self._merge(directory, target, journal)
+            self._undo_identity(f"{directory}/{target}")
 
     async def _journals(self, directory: str, entries: list[Entry]) -> dict[str, MergeJournal]:
         """Read the journals of unfinished merges, by the name of the file that is merged into."""
@@ -266,6 +267,21 @@ class _Reading:
             self.merges.append(MergeInProgress(journal_path, path, sources[0]))
         else:
             self.puzzled(journal_path, "which files are being merged here cannot be told")
+
+    def _undo_identity(self, target: str) -> None:
+        """See a file that is about to replace the newer one as what it still is: the older one.
+
+        The last act of a merge in place gives it the newer file's uuid, while that file is still
+        there and names it by its own as its parent.
+        """
+        merge = next((merge for merge in self.merges if merge.target == target), None)
+        file = self.files.get(target)
+        newer = self.files.get(merge.source) if merge is not None else None
+        above = [other for other in self.files.values() if other.parent_path == target]
+        if file is None or newer is None or file.uuid != newer.uuid or len(above) != 1:
+            return
+        if above[0].parent_uuid is not None:
+            self.files[target] = replace(file, uuid=above[0].parent_uuid)
 
     async def _disk(self, path: str, entry: Entry, *, in_merge: bool) -> None:
         async def look() -> Finding:

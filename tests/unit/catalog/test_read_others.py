@@ -1,13 +1,15 @@
 """What others leave in a VM's directory: merges under way, and locks."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from reconciler.catalog import layout, read
-from reconciler.observed.chain import FileState, MergeInProgress
+from reconciler.catalog import layout, read, write
+from reconciler.observed.chain import Chains, FileState, MergeInProgress, chain_of
 from reconciler.transfer.journal import MergeJournal, Step
+from reconciler.vhd.footer import Footer
 
 
 def whys(history):
@@ -110,3 +112,28 @@ async def test_our_own_lock_is_not_somebody_elses(shelf):
     shelf.filesystem.pass_time(-age_s)
     async with shelf.lock():
         assert not (await shelf.history()).locked_by_others
+
+
+async def test_a_target_that_took_the_newer_identity_is_still_seen_as_the_older(shelf):
+    await shelf.chain(4)
+    await shelf.does(write.prune_point, shelf.stamps[0])
+    target, source, tip = (shelf.path(shelf.stamps[number]) for number in (0, 1, 3))
+    uuids = [shelf.snapshot_of(shelf.stamps[number]) for number in (0, 1)]
+    content = {
+        "parent": {"uuid": uuids[0]},
+        "child": {"uuid": uuids[1]},
+        "chain": [f"{shelf.stamps[0]}.vhd", f"{shelf.stamps[1]}.vhd"],
+        "currentBlock": 0,
+        "step": "cleanup",
+    }
+    key = shelf.key(layout.journal_of(target))
+    await shelf.remote.put(key, json.dumps(content).encode())
+    async with shelf.remote.open(shelf.key(target), write=True) as file:
+        size = await file.size()
+        footer = replace(Footer.parse(await file.read(0, 512)), unique_id=uuids[1])
+        await file.write([footer.pack()], size - 512)
+        await file.write([footer.pack()], 0)
+    history = await shelf.history()
+    assert history.files[target].uuid == uuids[0]
+    assert [file.path for file in chain_of(history.files, tip)][-2:] == [source, target]
+    assert all(Chains(history.files).is_whole(point) for point in history.points)
