@@ -1,4 +1,4 @@
-"""What holds for all tests: how examples are drawn, and how failures are shown in CI."""
+"""What holds for all tests: how examples are drawn, and how failures are shown in CI.
 
 A new example that fails is a find, and is wanted where somebody can look at it; CI compares
 changes, and must not fail for what a change did not do. So CI draws the same examples each time.
