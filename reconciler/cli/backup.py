@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -55,7 +55,7 @@ def backup(
     now = SystemClock().now()
     run = _Run(
         job=wanted,
-        request=RunRequest(wanted.name, now),
+        request=RunRequest(wanted.name, _next_second(now)),
         place=state_directory(state),
         style=style_of(progress),
         output=output,
@@ -74,6 +74,14 @@ def backup(
         with run.place.hold(owner):
             code = run_to_end(lambda: run.carry_out(desired, owner))
     raise typer.Exit(code)
+
+
+def _next_second(now: datetime) -> datetime:
+    """Points are named to the second: one that was taken in this very second is none of this run's.
+
+    The plan waits for the instant, which costs a second at most.
+    """
+    return now.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _active(job: Job) -> Job:

@@ -181,7 +181,7 @@ async def place(lab, client, tmp_path: Path) -> Iterator[Place]:
 
 async def test_an_interrupted_export_sends_only_the_disks_that_lack(place: Place) -> None:
     export = await place.snapshot()
-    place.lab.faults.add(EXPORT, DropConnection(after_bytes=5 << 20))
+    place.lab.faults.add(EXPORT, DropConnection(after_bytes=5 << 20), times=2)
     with pytest.raises(ExceptionGroup) as failure:
         await place.carry_out(export)
     assert isinstance(failure.value.exceptions[0], StreamBroken)
@@ -206,11 +206,11 @@ async def test_a_delta_that_the_pool_cannot_make_is_sent_whole(
     contents = [place.content(0), place.content(1)]
     second = on(first, await place.snapshot())
     refusal = FailCall("INTERNAL_ERROR", ("Cannot compute differences on non-VHD images",))
-    place.lab.faults.add(EXPORT, refusal, times=2)
+    place.lab.faults.add(EXPORT, refusal)  # whichever disk comes first
     await place.carry_out(second)
     history = await place.history()
     newest = [file for file in history.files.values() if second.stamp in file.path]
-    assert [file.parent for file in newest] == [None, None]
+    assert sorted(file.parent is None for file in newest) == [False, True]
     for number, disk in enumerate(second.disks):
         output = tmp_path / f"{number}.raw"
         assert await place.restored(second.stamp, disk.disk, output) in contents

@@ -66,7 +66,9 @@ def test_a_killed_one_is_continued_by_the_next(new_world: Any) -> None:
         running.says("2 VMs protected")
     tries = new_world.run("describe", "run", run["name"], "-o", "json").json["tries"]
     exports = [each for each in tries if (each["verb"], each["vmName"]) == ("export", "large")]
-    assert [each["outcome"] for each in exports] == ["Interrupted", "Succeeded"]
+    assert [each["outcome"] for each in (exports[0], exports[-1])] == ["Interrupted", "Succeeded"]
+    # Between them it may have knocked at the dead one's lock, a moment before that was void.
+    assert all(each["outcomeReason"] == "ForeignWriter" for each in exports[1:-1]), exports
     assert new_world.run("plan", new_world.manifests).code == 0
 
 
