@@ -17,7 +17,7 @@ from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.open import open_remote
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.trust import Pins, Trust, parse_fingerprints
+from reconciler.xapi.trust import trust_of
 
 log = structlog.get_logger(__name__)
 
@@ -92,12 +92,11 @@ class Connections:
         await self._remotes.close()
 
     async def _open_pool(self, pool: Pool) -> XapiClient:
-        pins = Pins(parse_fingerprints(pool.fingerprint)) if pool.fingerprint else None
         return XapiClient(
             pool.urls,
             pool.username,
             lambda: self._reveal(pool.password),
-            Trust(ca=pool.ca, pins=pins),
+            trust_of(pool.ca, pool.fingerprint),
             transfers_max=pool.exports_max,
         )
 

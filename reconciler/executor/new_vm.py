@@ -59,7 +59,7 @@ def record(metadata: PointMetadata, field: str) -> Mapping[str, Any]:
 
 async def create_vm(client: XapiClient, metadata: PointMetadata, name: str) -> str:
     """Create the VM, blocked from starting; return its reference."""
-    old = {**metadata.vm.model_dump(by_alias=True), **(metadata.vm.model_extra or {})}
+    old = metadata.vm.model_dump(by_alias=True)
     tags = [*old.get("tags", []), *([] if _TAG in old.get("tags", []) else [_TAG])]
     struct = {
         **{field: old[field] for field in _VM_FIELDS if field in old},
@@ -80,7 +80,7 @@ async def new_disk(
     client: XapiClient, metadata: PointMetadata, ref: str, sr: str, size_bytes: int
 ) -> str:
     """Create an empty disk for the point's disk under `ref`; return its reference."""
-    old = {**metadata.vdis[ref].model_dump(by_alias=True), **(metadata.vdis[ref].model_extra or {})}
+    old = metadata.vdis[ref].model_dump(by_alias=True)
     struct = {
         "name_label": old.get("name_label", ""),
         "name_description": old.get("name_description", ""),
