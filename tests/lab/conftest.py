@@ -8,6 +8,7 @@ import pytest
 from reconciler.lab.lab import Lab
 from reconciler.lab.settings import Settings
 from reconciler.xapi.client import XapiClient
+from reconciler.xapi.deadlines import Deadlines
 from reconciler.xapi.trust import trust_of
 
 MIB = 1 << 20
@@ -58,6 +59,7 @@ async def connect():
     clients = []
 
     def make(served, *urls: str, **settings) -> XapiClient:
+        settings.setdefault("deadlines", Deadlines(close_s=60))  # for machines that stand still
         client = XapiClient(
             urls or [served.url],
             served.user,
