@@ -147,6 +147,19 @@ def applied(image: Image, effects: Sequence[Effect]) -> Image:
     return Image(directories, contents)
 
 
+def inodes_of(image: Image, pending: Sequence[Effect]) -> Iterator[int]:
+    """Every inode there is, or may be again after a power cut."""
+    yield ROOT
+    yield from image.contents
+    for inode, names in image.directories.items():
+        yield inode
+        yield from names.values()
+    for effect in pending:
+        yield effect.inode
+        if isinstance(effect, Naming):
+            yield from (target for _, target in effect.changes if target is not None)
+
+
 @dataclass(slots=True)
 class _Pending:
     """An effect that was not synced; or was, behind one of the same file that never can be."""

@@ -8,12 +8,26 @@ Knows the storage port. Never knows threads, event loops or what the bytes mean.
 """
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
 
 PARTIAL_SUFFIX = ".partial"
 _SETTLED_MAX = 100_000
+_COPY_STRIDE = 16 * 1024 * 1024
+# Errors that say "not here" or "not these two"; another way is tried.
+_UNABLE = frozenset(
+    {
+        errno.ENOTSUP,
+        errno.ENOTTY,
+        errno.ENOSYS,
+        errno.EINVAL,
+        errno.EXDEV,
+        errno.EPERM,
+        errno.EMLINK,
+    }
+)
 
 
 class Durable:
@@ -33,21 +47,63 @@ class Durable:
 
     def put(self, key: str, content: Piece) -> None:
         """Publish a small object. Leaves a partial file behind only if removing it fails too."""
-        directory, _, name = key.rpartition("/")
-        temporary = f".{name}.{self._random_name()}{PARTIAL_SUFFIX}"
-        temporary = f"{directory}/{temporary}" if directory else temporary
+        temporary = self.temporary_for(key)
         try:
-            with _closing(self.create(temporary)) as handle:
-                handle.pwritev([content], 0)
-                handle.sync()
+            self._write(temporary, content)
             self._rename(temporary, key)
         except OSError:
             # Whatever failed, the file is not to be trusted: an error of fsync is reported once,
             # after that the kernel has forgotten it. The object is written anew by the next try.
-            with contextlib.suppress(OSError):
-                self._filesystem.unlink(temporary)
+            self.discard(temporary)
             raise
+        self._sync_directory(key.rpartition("/")[0])
+
+    def put_new(self, key: str, content: Piece) -> None:
+        """Publish a small object under a free name. Raises FileExistsError.
+
+        Also whoever finds the name taken may rely on what is there: it may have been published by
+        a try that did not live to sync the directory."""
+        temporary = self.temporary_for(key)
+        try:
+            self._write(temporary, content)
+            self._name_new(temporary, key)
+        except FileExistsError:
+            self.settle(key)
+            raise
+        finally:
+            self.discard(temporary)
+        self._sync_directory(key.rpartition("/")[0])
+
+    def copy(self, source: str, target: str, *, reflink: bool, wanted: Callable[[], bool]) -> None:
+        """Give a file's bytes a second name: a hard link, else shared extents, else a copy.
+
+        wanted: looked at between two pieces of a long copy; once False, an error comes out."""
+        temporary = self.temporary_for(target)
+        directory = target.rpartition("/")[0]
+        try:
+            with _closing(self._filesystem.open(source)) as handle:
+                handle.sync()  # whoever wrote it may not have
+                with self._surprised():
+                    self.ensure_directory(directory)
+                    linked = self._linked(source, temporary)
+                if not linked:
+                    self._write_copy(handle, temporary, reflink=reflink, wanted=wanted)
+            self._rename(temporary, target)
+        finally:
+            # Renaming one name of a file over another of the same does nothing: both are left.
+            self.discard(temporary)
         self._sync_directory(directory)
+
+    def temporary_for(self, key: str) -> str:
+        """A hidden name beside `key` that nobody else will think of."""
+        directory, _, name = key.rpartition("/")
+        temporary = f".{name}.{self._random_name()}{PARTIAL_SUFFIX}"
+        return f"{directory}/{temporary}" if directory else temporary
+
+    def discard(self, temporary: str) -> None:
+        """Remove a temporary file if it is there and can be removed."""
+        with contextlib.suppress(OSError):
+            self._filesystem.unlink(temporary)
 
     def create(self, key: str) -> Handle:
         """Create a file under a free name, with the directories above it."""
@@ -121,6 +177,55 @@ class Durable:
             self._settled.clear()
             raise
 
+    def _write(self, temporary: str, content: Piece) -> None:
+        with _closing(self._create_temporary(temporary)) as handle:
+            handle.pwritev([content], 0)
+            handle.sync()
+
+    def _create_temporary(self, temporary: str) -> Handle:
+        """Create a file under a name of our own: that it is taken says nothing about the key."""
+        try:
+            return self.create(temporary)
+        except FileExistsError as error:
+            raise OSError(errno.EIO, "a temporary name is taken") from error
+
+    def _name_new(self, temporary: str, key: str) -> None:
+        """Give a synced file a second name that must be free; the first one is left."""
+        if self._linked(temporary, key):
+            return
+        try:
+            self._filesystem.stat(key)
+        except FileNotFoundError:
+            self._rename(temporary, key)
+        else:
+            raise FileExistsError(errno.EEXIST, "the name is taken")
+
+    def _linked(self, source: str, target: str) -> bool:
+        """Link; a lost reply is told from a taken name. False: no such thing here."""
+        inode = self._filesystem.stat(source).inode
+        try:
+            self._filesystem.link(source, target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if self._filesystem.stat(target).inode == inode:
+                    return True
+            if error.errno in _UNABLE:
+                return False
+            raise
+        return True
+
+    def _write_copy(
+        self, source: Handle, temporary: str, *, reflink: bool, wanted: Callable[[], bool]
+    ) -> None:
+        with _closing(self._create_temporary(temporary)) as copy:
+            if not (reflink and _cloned(source, copy)):
+                size = source.size()
+                for offset in range(0, size, _COPY_STRIDE):
+                    if not wanted():
+                        raise OSError(errno.ECANCELED, "nobody wants this copy any more")
+                    copy.copy_from(source, offset, offset, min(_COPY_STRIDE, size - offset))
+            copy.sync()
+
     def _rename(self, source: str, target: str) -> None:
         """Rename; a lost reply (NFS sends again and hears ENOENT) is told from a lost file."""
         inode = self._filesystem.stat(source).inode
@@ -143,6 +248,16 @@ class Durable:
     def _sync_directory(self, key: str) -> None:
         if self._directory_sync:
             self._filesystem.sync_directory(key)
+
+
+def _cloned(source: Handle, copy: Handle) -> bool:
+    try:
+        copy.clone_from(source, 0, 0, 0)
+    except OSError as error:
+        if error.errno in _UNABLE:
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager

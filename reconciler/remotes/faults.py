@@ -5,13 +5,23 @@ from dataclasses import dataclass
 
 READS = frozenset({"open", "pread_into", "size", "stat", "list", "entries", "space"})
 GROWS = frozenset(
-    {"create", "pwritev", "truncate", "clone_from", "copy_from", "make_directory", "rename", "sync"}
+    {
+        "create",
+        "pwritev",
+        "truncate",
+        "clone_from",
+        "copy_from",
+        "make_directory",
+        "rename",
+        "link",
+        "sync",
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One recorded call. offset, count: of the bytes it was about. target: of a rename."""
+    """One recorded call. offset, count: of the bytes it was about. target: of a rename or link."""
 
     kind: str
     path: str
@@ -56,8 +66,8 @@ def concerns(number: int, call: Call) -> bool:
         case errno.EROFS:
             return call.changes or call.kind == "create"
         case errno.ENOENT:
-            return call.kind in ("rename", "unlink", "remove_directory")
+            return call.kind in ("rename", "link", "unlink", "remove_directory")
         case errno.EEXIST:
-            return call.kind in ("create", "make_directory")
+            return call.kind in ("create", "link", "make_directory")
         case _:
             return True

@@ -14,9 +14,10 @@ from reconciler.remotes.durable import Durable
 from reconciler.remotes.errors import Denied, RemoteError, TooLarge
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
 from reconciler.remotes.open_file import OpenFile
+from reconciler.remotes.pieces import Appending, pieces_of
 from reconciler.remotes.probe import READ_ONLY, probe
-from reconciler.remotes.remote import Entry, RemoteFile, Traits
-from reconciler.remotes.threads import Threads
+from reconciler.remotes.remote import Entry, RemoteFile, Traits, Upload
+from reconciler.remotes.threads import Flag, Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +101,38 @@ class FileRemote:
     async def put(self, key: str, content: Piece) -> None:
         await self._writing(key, self._durable.put, key, content)
 
+    async def put_new(self, key: str, content: Piece) -> None:
+        await self._writing(key, self._durable.put_new, key, content)
+
+    @contextlib.asynccontextmanager
+    async def upload(self, key: str, *, size_expected: int = 0) -> AsyncIterator[Upload]:
+        temporary = self._durable.temporary_for(key)
+        try:
+            async with self.create(temporary) as file:
+                upload = Appending(self._name, file)
+                yield upload
+                upload.conclude()
+                await file.sync()
+            await self.publish(temporary, key)
+        except BaseException:
+            with contextlib.suppress(RemoteError):
+                await self._writing(temporary, self._durable.discard, temporary)
+            raise
+
+    @contextlib.asynccontextmanager
+    async def download(self, key: str) -> AsyncIterator[AsyncIterator[memoryview]]:
+        async with self.open(key) as file:
+            yield pieces_of(file)
+
+    async def copy(self, source: str, target: str) -> None:
+        def copy(flag: Flag) -> None:
+            self._durable.copy(
+                source, target, reflink=self._traits.reflink, wanted=lambda: not flag.is_set()
+            )
+
+        self._check_writable(target)
+        await self._threads.run_stoppable(source, copy)
+
     async def delete(self, key: str) -> None:
         await self._writing(key, self._durable.delete, key)
 
@@ -138,9 +171,12 @@ class FileRemote:
         self, key: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Every call that changes something passes here. Raises Denied on a read-only remote."""
+        self._check_writable(key)
+        return await self._threads.run(key, call, *args, **kwargs)
+
+    def _check_writable(self, key: str) -> None:
         if self._read_only:
             raise Denied(self._name, key, "the remote is read-only", errno.EROFS)
-        return await self._threads.run(key, call, *args, **kwargs)
 
     @contextlib.asynccontextmanager
     async def _leaving(self, key: str, handle: Handle) -> AsyncIterator[RemoteFile]:

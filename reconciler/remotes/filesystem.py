@@ -87,6 +87,11 @@ class Filesystem(Protocol):
     def rename(self, source: str, target: str) -> None:
         """Replace `target` atomically if it is there."""
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name. EEXIST if that is taken: one of several callers succeeds.
+
+        ENOTSUP, EPERM, EMLINK and the like where it cannot be."""
+
     def unlink(self, path: str) -> None: ...
 
     def sync_directory(self, path: str) -> None:

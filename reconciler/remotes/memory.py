@@ -26,6 +26,7 @@ from reconciler.remotes.crashes import (
     applied,
     crashes,
     crashes_at_end,
+    inodes_of,
 )
 from reconciler.remotes.faults import Call, Fault
 from reconciler.remotes.filesystem import Handle, Piece, Space, Stat
@@ -49,16 +50,18 @@ class MemoryFilesystem:
         pending: Sequence[Effect] = (),
         *,
         reflink: bool = False,
+        hard_links: bool = True,
         fault: Fault | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.reflink = reflink
+        self.hard_links = hard_links
         self.fault = fault
         self._base = image or Image()
         self._now = applied(self._base, pending)
         self._log: list[Effect | Sync] = list(pending)
         self._before = len(pending)
-        self._next_inode = 1 + max(_inodes_of(self._now, pending))
+        self._next_inode = 1 + max(inodes_of(self._now, pending))
         self._clock_ns = 1_700_000_000 * 10**9
         self._mtimes: dict[int, int] = {}
 
@@ -184,6 +187,18 @@ class MemoryFilesystem:
 
         self._call(Call("rename", source, target=target), do)
 
+    def link(self, source: str, target: str) -> None:
+        def do() -> None:
+            inode = self._file(source)
+            directory, name = self._place(target)
+            if name in self._now.directories[directory]:
+                raise _error(errno.EEXIST)
+            if not self.hard_links:
+                raise _error(errno.ENOTSUP)
+            self._apply(Naming(directory, ((name, inode),)))
+
+        self._call(Call("link", source, target=target), do)
+
     def unlink(self, path: str) -> None:
         def do() -> None:
             self._file(path)
@@ -270,19 +285,6 @@ class MemoryFilesystem:
         if name in ("", ".", "..") or "\0" in name:
             raise _error(errno.EINVAL)
         return self._directory(above), name
-
-
-def _inodes_of(image: Image, pending: Sequence[Effect]) -> Iterator[int]:
-    """Every inode there is, or may be again after a power cut."""
-    yield ROOT
-    yield from image.contents
-    for inode, names in image.directories.items():
-        yield inode
-        yield from names.values()
-    for effect in pending:
-        yield effect.inode
-        if isinstance(effect, Naming):
-            yield from (target for _, target in effect.changes if target is not None)
 
 
 class MemoryHandle:

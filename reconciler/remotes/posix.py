@@ -225,6 +225,21 @@ class PosixFilesystem:
                 )
             )
 
+    def link(self, source: str, target: str) -> None:
+        with (
+            self._parent(source) as (source_directory, source_name),
+            self._parent(target) as (target_directory, target_name),
+        ):
+            _uninterrupted(
+                lambda: os.link(
+                    source_name,
+                    target_name,
+                    src_dir_fd=source_directory,
+                    dst_dir_fd=target_directory,
+                    follow_symlinks=False,
+                )
+            )
+
     def unlink(self, path: str) -> None:
         with self._parent(path) as (directory, name):
             _uninterrupted(lambda: os.unlink(name, dir_fd=directory))

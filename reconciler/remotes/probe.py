@@ -21,7 +21,7 @@ _UNABLE = frozenset(
     {errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EPERM}
 )
 
-READ_ONLY = Traits(reflink=False, replace=False, patch=False)
+READ_ONLY = Traits(reflink=False, replace=False, patch=False, exclusive=False)
 
 
 def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
@@ -31,16 +31,24 @@ def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
     name = random_name()
     first = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-1.partial"
     second = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-2.partial"
+    third = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-3.partial"
     try:
         reflink = _reflinks(filesystem, first, second)
         _remove_left_behind(filesystem, first)
+        exclusive = _links(filesystem, first, third)
         replace = _replaces(filesystem, first, second)
         directory_sync = _able(lambda: filesystem.sync_directory(SCRATCH_DIRECTORY))
     finally:
-        for path in (first, second):
+        for path in (first, second, third):
             with contextlib.suppress(OSError):
                 filesystem.unlink(path)
-    return Traits(reflink=reflink, replace=replace, patch=True, directory_sync=directory_sync)
+    return Traits(
+        reflink=reflink,
+        replace=replace,
+        patch=True,
+        directory_sync=directory_sync,
+        exclusive=exclusive,
+    )
 
 
 def _reflinks(filesystem: Filesystem, first: str, second: str) -> bool:
@@ -60,6 +68,17 @@ def _reflinks(filesystem: Filesystem, first: str, second: str) -> bool:
             target.close()
     finally:
         source.close()
+
+
+def _links(filesystem: Filesystem, first: str, third: str) -> bool:
+    """A second name for a file, refused once that is taken."""
+    if not _able(lambda: filesystem.link(first, third)):
+        return False
+    try:
+        filesystem.link(first, third)
+    except FileExistsError:
+        return filesystem.stat(first).inode == filesystem.stat(third).inode
+    return False
 
 
 def _replaces(filesystem: Filesystem, first: str, second: str) -> bool:

@@ -4,11 +4,12 @@ Asynchronous; every blocking call runs on the remote's own threads, so that a hu
 nothing but itself. Keys are relative paths as in `filesystem.py`.
 
 Small objects are published whole by `put` (temporary name, fsync, rename, fsync of the directory:
-after it returns they survive a power cut, before that nothing is seen). Disk files are written
-through `create`, `Upload`'s writes and `publish`, with the same promise.
+after it returns they survive a power cut, before that nothing is seen); long ones come piece by
+piece through `upload`, with the same promise. Disk files are written through `create`, writes at
+any offset and `publish`: on file systems only (`Traits.rename`).
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +26,9 @@ class Traits:
     block_align: extents must start at multiples of this to be shared, bytes.
     directory_sync: directories can be synced; where they cannot, a rename is as durable as the
     server makes it.
+    rename: files are written under one name and given another (`create`, `publish`, `open` for
+    writing); object stores cannot. exclusive: of many who `put_new` one key, one succeeds; where
+    it is False the others may learn too late that they were not alone.
     """
 
     reflink: bool
@@ -32,6 +36,8 @@ class Traits:
     patch: bool = True
     block_align: int = 4096
     directory_sync: bool = True
+    rename: bool = True
+    exclusive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,13 @@ class RemoteFile(Protocol):
     async def close(self) -> None: ...
 
 
+class Upload(Protocol):
+    """An object on its way, piece by piece; seen by nobody until it is whole."""
+
+    async def write(self, piece: Piece) -> None:
+        """Append. One call at a time; the piece may be used for something else afterwards."""
+
+
 class Remote(Protocol):
     """A place for bytes. Raises RemoteError and its children only (see errors.py)."""
 
@@ -100,6 +113,28 @@ class Remote(Protocol):
 
     async def put(self, key: str, content: Piece) -> None:
         """Publish a small object, replacing what is there, durable when this returns."""
+
+    async def put_new(self, key: str, content: Piece) -> None:
+        """Publish a small object under a free name. Raises Exists; what is there is durable then.
+
+        How far to trust that among several callers: `Traits.exclusive`."""
+
+    def upload(self, key: str, *, size_expected: int = 0) -> AbstractAsyncContextManager[Upload]:
+        """Publish an object of any size, replacing what is there: durable once left cleanly.
+
+        Left by an exception, nothing of it is seen under `key`. size_expected: about how many
+        bytes will come, 0 if that is not known; more may come where the remote takes them."""
+
+    def download(self, key: str) -> AbstractAsyncContextManager[AsyncIterator[memoryview]]:
+        """Read an object of any size from its start. A piece is valid until the next is asked for.
+
+        That all is well is known only once the iterator has ended by itself."""
+
+    async def copy(self, source: str, target: str) -> None:
+        """Have the bytes of one object under a second key as well, replaced in one step, durable.
+
+        The two may be one file with two names: neither is ever opened for writing afterwards,
+        only replaced or deleted."""
 
     async def delete(self, key: str) -> None:
         """Remove an object, durable when this returns. No error if it is not there."""
@@ -125,3 +160,6 @@ class Remote(Protocol):
         """Set the modification time to the server's present; return what it then says."""
 
     async def space(self) -> Space: ...
+
+    async def close(self) -> None:
+        """Release what was opened for it. Never waits for a server that hangs."""

@@ -116,6 +116,98 @@ async def test_put_replaces_and_leaves_nothing_beside(remote):
     assert await names(remote, "a") == ["c.json"]
 
 
+async def test_a_free_name_is_taken_once(remote):
+    await remote.put_new("a/new", b"one")
+    with pytest.raises(Exists):
+        await remote.put_new("a/new", b"two")
+    assert await remote.get("a/new", 10) == b"one"
+    assert await names(remote, "a") == ["new"]
+
+
+async def test_of_many_who_put_a_new_object_one_wins(remote):
+    if not remote.traits.exclusive:
+        pytest.skip("this remote does not promise it")
+    outcomes = {}
+
+    async def attempt(number: int) -> None:
+        try:
+            await remote.put_new("a/new", f"from {number}".encode())
+            outcomes[number] = "won"
+        except Exists:
+            outcomes[number] = "lost"
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(attempt(number))
+    assert sorted(outcomes.values()) == ["lost"] * 7 + ["won"]
+    winner = next(number for number, outcome in outcomes.items() if outcome == "won")
+    assert await remote.get("a/new", 10) == f"from {winner}".encode()
+
+
+# --- objects of any size
+
+
+async def download(remote, key: str) -> bytes:
+    async with remote.download(key) as pieces:
+        return b"".join([bytes(piece) async for piece in pieces])
+
+
+async def test_what_was_uploaded_is_downloaded(remote):
+    pieces = [bytes([index]) * (index * 70_001 % (3 * MIB)) for index in range(12)]
+    async with remote.upload("a/b/big") as upload:
+        for piece in pieces:
+            buffer = bytearray(piece)
+            await upload.write(memoryview(buffer))
+            buffer[:] = bytes(len(buffer))  # it is ours again
+    assert await download(remote, "a/b/big") == b"".join(pieces)
+    assert await names(remote, "a/b") == ["big"]
+
+
+async def test_an_empty_upload_is_an_object(remote):
+    async with remote.upload("a/empty"):
+        pass
+    assert await download(remote, "a/empty") == b""
+
+
+async def test_an_upload_is_seen_once_it_is_whole(remote):
+    await remote.put("a/f", b"old")
+    async with remote.upload("a/f", size_expected=9) as upload:
+        await upload.write(b"new")
+        assert await remote.get("a/f", 10) == b"old"
+    assert await remote.get("a/f", 10) == b"new"
+
+
+async def test_an_upload_that_is_left_leaves_nothing(remote):
+    await remote.put("a/f", b"old")
+    with pytest.raises(KeyError):
+        async with remote.upload("a/f") as upload:
+            await upload.write(bytes(6 * MIB))
+            raise KeyError("mine")
+    assert await remote.get("a/f", 10) == b"old"
+    assert await names(remote, "a") == ["f"]
+
+
+async def test_a_missing_object_is_not_downloaded(remote):
+    with pytest.raises(Missing):
+        await download(remote, "a/nowhere")
+
+
+async def test_a_copy_has_the_same_bytes_and_its_own_life(remote):
+    await remote.put("a/f", b"content")
+    await remote.put("c/g", b"old")
+    await remote.copy("a/f", "c/g")
+    await remote.copy("a/f", "c/g")
+    await remote.copy("a/f", "d/e/h")
+    await remote.put("a/f", b"other")
+    assert await remote.get("c/g", 10) == b"content"
+    await remote.delete("a/f")
+    assert await remote.get("c/g", 10) == await remote.get("d/e/h", 10) == b"content"
+    assert await names(remote, "c") == ["g"]
+    with pytest.raises(Missing):
+        await remote.copy("a/f", "c/g")
+    assert await remote.get("c/g", 10) == b"content"
+
+
 async def test_empty_objects_are_objects(remote):
     await remote.put("empty", b"")
     assert await remote.get("empty", 0) == b""
@@ -358,6 +450,8 @@ async def test_the_probe_leaves_no_file_behind(remote):
 
 async def test_traits_are_true(request, remote):
     kind = request.node.callspec.params["filesystem"]
+    assert remote.traits.rename
+    assert remote.traits.exclusive
     if kind != "posix":  # which may lie on anything
         assert remote.traits.reflink == (kind in ("memory-reflink", "xfs", "btrfs"))
 

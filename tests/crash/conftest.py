@@ -14,6 +14,7 @@ recovery); `CRASH_STATE=<name> pytest <test>` looks at that one alone.
 """
 
 import errno
+import functools
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -86,7 +87,7 @@ class Examination:
     recovery: Operation
     check: Check
     failing: tuple[type[Exception], ...]
-    reflink: bool
+    make: Callable[..., MemoryFilesystem]
     depth: int
     subsets_max: int
     findings: Findings = field(default_factory=Findings)
@@ -106,7 +107,7 @@ class Examination:
             return
         self.seen.add(fingerprint)
         self.findings.distinct += 1
-        filesystem = MemoryFilesystem(crash.image, crash.pending, reflink=self.reflink)
+        filesystem = self.make(crash.image, crash.pending)
         await self._settle(name, filesystem, depth)
         self.kept.append(filesystem.image)
         if depth < self.depth:
@@ -146,7 +147,7 @@ class Examination:
             fingerprint = crash.seen.fingerprint()
             if fingerprint not in self.outlived:
                 self.outlived.add(fingerprint)
-                survivor = MemoryFilesystem(crash.seen, reflink=self.reflink)
+                survivor = self.make(crash.seen)
                 try:
                     await self.check(remote_on(survivor), survivor, "lasting")
                 except AssertionError as error:
@@ -164,8 +165,8 @@ class Examination:
                 return
 
 
-async def _world(scenario: Operation, reflink: bool) -> Image:
-    filesystem = MemoryFilesystem(reflink=reflink)
+async def _world(scenario: Operation, make: Callable[..., MemoryFilesystem]) -> Image:
+    filesystem = make()
     await scenario(remote_on(filesystem))
     return filesystem.image
 
@@ -182,22 +183,22 @@ def enumerate_crashes():
         recovery: Operation | None = None,
         at_least: int,
         reflink: bool = False,
+        hard_links: bool = True,
         depth: int = 2,
         subsets_max: int = 256,
         failing: tuple[type[Exception], ...] = (RemoteError,),
     ) -> Findings:
-        image = await _world(scenario, reflink)
-        filesystem = MemoryFilesystem(image, reflink=reflink)
+        make = functools.partial(MemoryFilesystem, reflink=reflink, hard_links=hard_links)
+        image = await _world(scenario, make)
+        filesystem = make(image)
         await check(remote_on(filesystem), filesystem, "before")
         await operation(remote_on(filesystem, "g0"))
         await check(remote_on(filesystem), filesystem, "after")
         # Once it has returned, a power cut takes nothing of it away.
         for crash in filesystem.crashes_now(subsets_max=subsets_max):
-            survivor = MemoryFilesystem(crash.seen, reflink=reflink)
+            survivor = make(crash.seen)
             await check(remote_on(survivor), survivor, "lasting")
-        examination = Examination(
-            recovery or operation, check, failing, reflink, depth, subsets_max
-        )
+        examination = Examination(recovery or operation, check, failing, make, depth, subsets_max)
         for crash in filesystem.crashes(subsets_max=subsets_max):
             await examination.crashed(crash.name, crash)
         examination.findings.conclude(at_least)
@@ -218,19 +219,21 @@ def enumerate_errors():
         recovery: Operation | None = None,
         at_least: int,
         reflink: bool = False,
+        hard_links: bool = True,
         errnos: Iterable[int] = ERRNOS,
         subsets_max: int = 64,
         failing: tuple[type[Exception], ...] = (RemoteError,),
     ) -> Findings:
-        image = await _world(scenario, reflink)
-        whole = MemoryFilesystem(image, reflink=reflink)
+        make = functools.partial(MemoryFilesystem, reflink=reflink, hard_links=hard_links)
+        image = await _world(scenario, make)
+        whole = make(image)
         await operation(remote_on(whole, "g0"))
-        examination = Examination(recovery or operation, check, failing, reflink, 1, subsets_max)
+        examination = Examination(recovery or operation, check, failing, make, 1, subsets_max)
         for fault in _faults(whole, errnos):
             name = _name_of(fault)
             if examination.only and not (examination.only + "/").startswith(name + "/"):
                 continue
-            filesystem = MemoryFilesystem(image, reflink=reflink, fault=fault)
+            filesystem = make(image, fault=fault)
             try:
                 await operation(remote_on(filesystem, "g0"))
             except failing:

@@ -136,3 +136,43 @@ def test_where_directories_cannot_be_synced_they_are_not():
     filesystem = MemoryFilesystem()
     durable_on(filesystem, directory_sync=False).put("a/f", b"")
     assert "sync_directory" not in [call.kind for call in filesystem.calls]
+
+
+def test_a_copy_over_a_copy_leaves_nothing_beside():
+    """Renaming one name of a file over another of its names does nothing, and leaves both."""
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("a", b"content")
+    for _ in range(2):
+        durable.copy("a", "d/b", reflink=False, wanted=lambda: True)
+    assert filesystem.paths() == ["a", "d/b"]
+    assert filesystem.stat("a").inode == filesystem.stat("d/b").inode
+
+
+def test_a_copy_nobody_wants_any_more_is_left():
+    filesystem = MemoryFilesystem(hard_links=False)
+    durable = durable_on(filesystem)
+    durable.put("a", b"content")
+    with pytest.raises(OSError):
+        durable.copy("a", "b", reflink=False, wanted=lambda: False)
+    assert filesystem.paths() == ["a"]
+
+
+def test_a_temporary_name_that_is_taken_is_not_the_name_that_is_taken():
+    filesystem = MemoryFilesystem()
+    filesystem.create(".a.xyz.partial").close()
+    with pytest.raises(OSError) as caught:
+        durable_on(filesystem).put_new("a", b"content")
+    assert not isinstance(caught.value, FileExistsError)
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_name_that_is_taken_is_made_durable(hard_links):
+    filesystem = MemoryFilesystem(hard_links=hard_links)
+    filesystem.make_directory("d")
+    handle = filesystem.create("d/a")
+    handle.pwritev([b"theirs"], 0)
+    with pytest.raises(FileExistsError):
+        durable_on(filesystem).put_new("d/a", b"ours")
+    for crash in filesystem.crashes_now():
+        assert MemoryFilesystem(crash.seen).content("d/a").whole() == b"theirs"
