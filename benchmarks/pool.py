@@ -28,11 +28,12 @@ def incompressible_image(path: str, size: int) -> None:
 
 
 @contextmanager
-def lab_pool(directory: str, images: list[str]) -> Iterator[LabPool]:
-    """Serve a pool with one VM that has these disks, until the body ends."""
+def lab_pool(directory: str, images: list[str], *knobs: str) -> Iterator[LabPool]:
+    """Serve a pool with one VM that has these disks, until the body ends; knobs: NAME=NUMBER."""
     lab = os.path.join(directory, "lab")
     command = [sys.executable, "-m", "reconciler", "lab"]
-    serving = subprocess.Popen([*command, "up", "--dir", lab], stdout=subprocess.PIPE, text=True)
+    up = [*command, "up", "--dir", lab, *(f"--set={knob}" for knob in knobs)]
+    serving = subprocess.Popen(up, stdout=subprocess.PIPE, text=True)
     try:
         assert serving.stdout is not None
         told = json.loads(serving.stdout.readline())

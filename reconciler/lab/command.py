@@ -65,6 +65,7 @@ def _settings(knobs: list[str]) -> Settings:
     """The knobs as `NAME=NUMBER`, over the defaults."""
     settings = Settings()
     known = {field.name: type(getattr(settings, field.name)) for field in fields(Settings)}
+    known = {name: kind for name, kind in known.items() if kind is not tuple}
     for knob in knobs:
         name, _, text = knob.partition("=")
         if name not in known:
@@ -85,6 +86,10 @@ def up(
         bool, typer.Option("--tls", help="HTTPS with a certificate of its own.")
     ] = False,
     hosts: Annotated[int, typer.Option(help="Hosts of a new pool.", min=1, max=64)] = 1,
+    srs: Annotated[
+        list[str] | None,
+        typer.Option("--sr", metavar="NAME", help="A further SR, if there is none of the name."),
+    ] = None,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=NUMBER", help="May be repeated.")
     ] = None,
@@ -99,6 +104,8 @@ def up(
             Lab.open(str(directory), settings=settings, hosts=hosts) as lab,
             lab.serve(port, host, tls) as served,
         ):
+            for name in set(srs or []) - set(lab.srs):
+                lab.add_sr(name)
             typer.echo(json.dumps(served.description()))
             ended.wait()
     except LabError as error:

@@ -23,6 +23,7 @@ from reconciler.lab.layers import BLOCK
 from reconciler.lab.plans import Plan
 from reconciler.lab.pool import Pool
 from reconciler.lab.progress import Progress
+from reconciler.lab.transfers import EXPORT, Transfer
 from reconciler.lab.vhd_format import BITMAP, preamble
 from reconciler.lab.volumes import disk_of
 from reconciler.lab.wire import Connection
@@ -100,13 +101,16 @@ def _transfer(
     pool: Pool, request: Request, vdi: Row, base: Row | None, kind: str, task: str
 ) -> None:
     connection = request.connection
-    connection.bandwidth = pool.settings.bandwidth_bytes_per_s
     arm(pool, connection, POINT)
     disk = disk_of(pool, vdi)
     if base is not None and base.text("uuid") not in pool.disks.disks:
         raise Failure("INTERNAL_ERROR", "Cannot compute differences on non-VHD images")
     held = [vdi] if base is None or base is vdi else [vdi, base]
-    with in_control_domain(pool, request.host, held, "RO"):
+    below = base.text("uuid") if base is not None else ""
+    with (
+        pool.transfers.under_way(EXPORT, vdi.text("uuid"), connection, below) as transfer,
+        in_control_domain(pool, request.host, held, "RO"),
+    ):
         base_disk = None if base is None else disk_of(pool, base)
         plan = pool.disks.plan(disk, base_disk)
         parent = None
@@ -116,9 +120,9 @@ def _transfer(
         try:
             progress = Progress(pool.tasks, task, len(plan.blocks))
             if kind == "vhd":
-                _send_vhd(pool, connection, plan, parent, progress)
+                _send_vhd(pool, connection, plan, parent, progress, transfer)
             else:
-                _send_raw(pool, connection, plan, progress)
+                _send_raw(pool, connection, plan, progress, transfer)
         finally:
             plan.close()
 
@@ -129,6 +133,7 @@ def _send_vhd(
     plan: Plan,
     parent: tuple[str, str] | None,
     progress: Progress,
+    transfer: Transfer,
 ) -> None:
     before, after = preamble(plan.size, plan.blocks, parent)
     connection.send(before)
@@ -138,11 +143,14 @@ def _send_vhd(
             connection.send_file(pool.zeros, 0, BLOCK)
         else:
             connection.send_file(source, block * BLOCK, BLOCK)
+        transfer.blocks.append(block)
         progress.step()
     connection.send(after)
 
 
-def _send_raw(pool: Pool, connection: Connection, plan: Plan, progress: Progress) -> None:
+def _send_raw(
+    pool: Pool, connection: Connection, plan: Plan, progress: Progress, transfer: Transfer
+) -> None:
     """The whole disk; what no layer holds (or did not change) is zeros."""
     position = 0
     for block, source in zip(plan.blocks, plan.sources, strict=True):
@@ -152,6 +160,7 @@ def _send_raw(pool: Pool, connection: Connection, plan: Plan, progress: Progress
         else:
             connection.send_file(source, block * BLOCK, BLOCK)
         position = (block + 1) * BLOCK
+        transfer.blocks.append(block)
         progress.step()
     _send_zeros(pool, connection, plan.size - position)
 

@@ -25,6 +25,7 @@ from reconciler.lab.http import Request, head, refuse
 from reconciler.lab.layers import BLOCK
 from reconciler.lab.pool import Pool
 from reconciler.lab.progress import Progress
+from reconciler.lab.transfers import IMPORT
 from reconciler.lab.values import Record
 from reconciler.lab.vhd_format import (
     SECTOR,
@@ -103,7 +104,10 @@ def _receive(pool: Pool, request: Request, vdi: Row, kind: str, chunked: bool, t
     if request.content_length == 0 and not chunked:
         # A client that only probes for a redirect; attaching would be in its real request's way.
         raise VhdError("an empty stream")
-    with in_control_domain(pool, request.host, [vdi], "RW"):
+    with (
+        pool.transfers.under_way(IMPORT, vdi.text("uuid"), request.connection),
+        in_control_domain(pool, request.host, [vdi], "RW"),
+    ):
         try:
             if chunked:
                 _chunks(request.connection, disk)

@@ -33,6 +33,7 @@ from reconciler.lab.seed import host_address, seed
 from reconciler.lab.server import Server
 from reconciler.lab.settings import Settings
 from reconciler.lab.store import Store
+from reconciler.lab.transfers import Transfers
 from reconciler.lab.values import Value
 
 ENDPOINT = "endpoint.json"
@@ -59,7 +60,7 @@ class Served:
                 pem = file.read()
             self.fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
-    def description(self) -> dict[str, str | list[str]]:
+    def description(self) -> dict[str, str | list[str] | dict[str, str]]:
         """What another process needs to know."""
         return {
             "url": self.url,
@@ -68,6 +69,7 @@ class Served:
             "hosts": self.hosts,
             "certificate": self.certificate,
             "fingerprint": self.fingerprint,
+            "srs": self._lab.srs,
         }
 
     def close(self) -> None:
@@ -240,6 +242,26 @@ class Lab:
         10,000. An engine at rest adds none, whatever the pool itself does meanwhile.
         """
         return list(self._dispatcher.changes)
+
+    @property
+    def transfers(self) -> Transfers:
+        """What went in and out, and what is under way."""
+        return self.pool.transfers
+
+    # -- storage ----------------------------------------------------------------------------------
+
+    def add_sr(self, name: str, kind: str = "ext") -> str:
+        """A further SR, seen by all hosts (`nfs`) or by the master alone (`ext`); its uuid."""
+        made = self.call(
+            "SR.create", self.pool.master, {}, 0, name, "", kind, "user", kind == "nfs"
+        )
+        return str(self.call("SR.get_uuid", made))
+
+    @property
+    def srs(self) -> dict[str, str]:
+        """The uuid of each SR by its name."""
+        rows = self.pool.database.rows("SR")
+        return {row.text("name_label"): row.text("uuid") for row in rows}
 
     # -- disturbances -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from reconciler.lab.layers import BLOCK
 from reconciler.lab.sessions import Sessions
 from reconciler.lab.settings import Settings
 from reconciler.lab.tasks import Tasks
+from reconciler.lab.transfers import Transfers
 from reconciler.lab.values import NULL, new_uuid
 
 
@@ -26,6 +27,7 @@ class Pool:
         self.faults = Faults()
         self.sessions = Sessions(database, settings, user, password)
         self.tasks = Tasks(database, settings)
+        self.transfers = Transfers(settings)
         self.events = Events(database, self.sessions, settings)
         self.disks = DiskTree(f"{directory}/sr", database)
         # Set by those who know: the garbage collector and the server.

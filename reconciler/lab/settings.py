@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+MIB = 1 << 20
+
+# What a XenServer gives to exports: how many at once, and what they get together.
+EXPORT_CURVE = ((1, 30 * MIB), (2, 40 * MIB), (4, 60 * MIB), (8, 80 * MIB), (12, 96 * MIB))
+
 
 @dataclass(slots=True)
 class Settings:
@@ -27,4 +32,6 @@ class Settings:
     housekeeping_s: float = 30.0
     heartbeat: bool = False  # an event of the pool and its hosts at each round (real: yes)
     chain_depth_max: int = 30
-    bandwidth_bytes_per_s: int = 0  # of one transfer; 0 is unlimited
+    bandwidth_bytes_per_s: int = 0  # of one export; 0 is unlimited
+    curve_factor: float = 0.0  # exports share `curve` times this; 0: as fast as it goes
+    curve: tuple[tuple[int, int], ...] = EXPORT_CURVE

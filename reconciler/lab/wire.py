@@ -1,7 +1,8 @@
 """One connection: buffered reading, sending from memory or straight from files, and its limits.
 
 Sending a file is `sendfile` on a plain socket and a read into one reused buffer under TLS. A
-connection can be told to end after n more bytes (a fault) or to keep to a bandwidth.
+connection can be told to end after n more bytes (a fault), to keep a pace, and to tell what it
+moves.
 """
 
 import contextlib
@@ -10,18 +11,29 @@ import os
 import socket
 import ssl
 import struct
-import threading
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 from reconciler.lab.faults import Dropped
 
 _BUFFER = 1 << 20
-# sendfile is asked for at most this much, so that a fault or a bandwidth limit is exact enough.
+# sendfile is asked for at most this much, so that a fault is exact enough.
 _PIECE = 4 << 20
 _FAREWELL_S = 0.2
 _SOCKADDR_BYTES = 16
 _LIBC = ctypes.CDLL(None)
+
+
+class Pace(Protocol):
+    """How fast a connection sends."""
+
+    def piece(self, count_max: int) -> int:
+        """How much may be sent in one go now, at least a byte."""
+        ...
+
+    def sent(self, count: int) -> None:
+        """Wait until what was sent has taken its time."""
+        ...
 
 
 class Closed(Exception):
@@ -40,7 +52,8 @@ class Connection:
         self._drop_after: int | None = None
         self._drop_reset = False
         self.on_drop: Callable[[], None] = lambda: None
-        self.bandwidth = 0  # bytes per second, 0 = as fast as it goes
+        self.pacer: Pace | None = None
+        self.meter: Callable[[int], None] | None = None  # told of bytes sent and of bodies read
         self.sent = 0
         if not self.tls:
             # A blocking socket with kernel deadlines: sendfile stays one system call, where
@@ -80,8 +93,10 @@ class Connection:
             count = min(len(view), len(self._buffer))
             view[:count] = self._buffer[:count]
             self._buffer = self._buffer[count:]
-            return count
-        return self.socket.recv_into(view)
+        else:
+            count = self.socket.recv_into(view)
+        self._tell(count)
+        return count
 
     def read_exactly(self, view: memoryview) -> None:
         """Fill the whole view.
@@ -95,9 +110,14 @@ class Connection:
             else:
                 # The kernel gathers everything in one call.
                 count = self.socket.recv_into(view, len(view), socket.MSG_WAITALL)
+                self._tell(count)
             if count == 0:
                 raise Closed
             view = view[count:]
+
+    def _tell(self, count: int) -> None:
+        if self.meter is not None:
+            self.meter(count)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -126,17 +146,17 @@ class Connection:
                 self.socket.sendall(view[:allowed])
             else:
                 self.socket.sendall(view[:allowed], flags)
-            self.sent += allowed
+            self._account(allowed)
         if allowed < len(view):
             self._drop()
 
     def send_file(self, descriptor: int, offset: int, count: int) -> None:
         """Send a range of a file; the file must be long enough."""
         while count:
-            piece = self._allowed(min(count, _PIECE))
+            wanted = min(count, _PIECE)
+            piece = self._allowed(wanted if self.pacer is None else self.pacer.piece(wanted))
             if piece == 0:
                 self._drop()
-            started = time.monotonic()
             done = (
                 self._send_copied(descriptor, offset, piece)
                 if self.tls
@@ -144,12 +164,15 @@ class Connection:
             )
             if done == 0:
                 raise OSError("the file ended before its length")
-            self.sent += done
+            self._account(done)
             offset += done
             count -= done
-            if self.bandwidth:
-                spent = time.monotonic() - started
-                threading.Event().wait(max(0.0, done / self.bandwidth - spent))
+
+    def _account(self, count: int) -> None:
+        self.sent += count
+        self._tell(count)
+        if self.pacer is not None:
+            self.pacer.sent(count)
 
     def _send_copied(self, descriptor: int, offset: int, count: int) -> int:
         if self._scratch is None:

@@ -22,6 +22,7 @@ from reconciler.lab.plans import Plan
 from reconciler.lab.pool import Pool
 from reconciler.lab.progress import Progress
 from reconciler.lab.schema import TABLES
+from reconciler.lab.transfers import EXPORT_VM
 from reconciler.lab.values import NULL, Record, Value, now
 from reconciler.lab.volumes import disk_of
 from reconciler.lab.wire import Closed
@@ -139,6 +140,7 @@ def export_vm(pool: Pool, request: Request) -> None:
         arm(pool, request.connection, POINT)
         wait_s = pool.settings.export_wait_s
         with (
+            pool.transfers.under_way(EXPORT_VM, vm.text("uuid"), request.connection),
             vm_operation(pool, vm.ref, "export", task, wait_s),
             in_control_domain(pool, request.host, disks, "RO"),
         ):

@@ -27,6 +27,7 @@ from reconciler.lab.methods import coerce
 from reconciler.lab.operations import refresh_allowed
 from reconciler.lab.pool import Pool
 from reconciler.lab.schema import DERIVED, TABLES
+from reconciler.lab.transfers import IMPORT_VM
 from reconciler.lab.values import NULL, Record, Value, new_uuid
 from reconciler.lab.xva_format import ENTRY, XvaError, members, verify
 
@@ -48,7 +49,8 @@ def import_vm(pool: Pool, request: Request) -> None:
             arm(pool, request.connection, POINT)
             source = Source(Body(request).receive)
             made = _Import(pool, sr, task, request)
-            made.run(source)
+            with pool.transfers.under_way(IMPORT_VM, "", request.connection):
+                made.run(source)
         except XvaError as error:
             pool.tasks.fail(task, Failure(error.code, *error.params))
             return

@@ -1,6 +1,8 @@
 """The lab's words on the command line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,20 @@ def test_write_here_and_through_a_server(directory: str, tmp_path: Path) -> None
         assert beyond.exit_code == 1
 
 
+def test_up_tells_where_it_is_and_what_storage_it_has(directory: str) -> None:
+    words = ("up", "--dir", directory, "--sr", "cellar", "--sr", "Local storage")
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "lab", *words], stdout=subprocess.PIPE
+        ) as serving:
+            assert serving.stdout is not None
+            told = json.loads(serving.stdout.readline())
+            serving.terminate()
+        assert sorted(told["srs"]) == ["Local storage", "cellar"]
+    with Lab.open(directory) as lab:
+        assert told["srs"] == lab.srs
+
+
 def test_mistakes(directory: str, tmp_path: Path) -> None:
     for words in (
         ("write", "web", "0", "--dir", directory),
@@ -64,6 +80,7 @@ def test_mistakes(directory: str, tmp_path: Path) -> None:
         ("ls", "--dir", str(tmp_path / "nowhere")),
         ("up", "--dir", directory, "--set", "speed=3"),
         ("up", "--dir", directory, "--set", "stall_s=soon"),
+        ("up", "--dir", directory, "--set", "curve=3"),
         ("power", "web", "Floating", "--dir", directory),
     ):
         assert run(*words).exit_code in (1, 2), words
