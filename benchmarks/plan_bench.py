@@ -17,7 +17,15 @@ from uuid import UUID
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Desired, Job, JobSchedule, Pool, Remote, SecretRef
+from reconciler.desired.state import (
+    Desired,
+    Job,
+    JobSchedule,
+    LocalPlace,
+    Pool,
+    Remote,
+    SecretRef,
+)
 from reconciler.ids import (
     DiskSnapshotUuid,
     DiskUuid,
@@ -79,7 +87,7 @@ def desired_estate(keep: int) -> Desired:
     )
     return Desired(
         pools={POOL: Pool(POOL, ("https://east.example.net",), "root", SecretRef())},
-        remotes={REMOTE: Remote(REMOTE, "/srv/nas")},
+        remotes={REMOTE: Remote(REMOTE, LocalPlace("/srv/nas"))},
         jobs={job.name: job},
     )
 

@@ -101,6 +101,7 @@ class Connections:
         )
 
     async def _open_remote(self, remote: Remote) -> FileRemote:
+        assert remote.path is not None, "other places come with their manifests"
         return await open_remote(
             remote.name, remote.path, read_only=self._read_only or remote.read_only
         )

@@ -27,6 +27,9 @@ DiskSnapshotUuid = NewType("DiskSnapshotUuid", str)
 Stamp = NewType("Stamp", str)
 """When a restore point was taken, as it stands in file names: `20260101T020000Z`, UTC."""
 ActionId = NewType("ActionId", str)
+RunId = NewType("RunId", str)
+"""One slot of a job, or one request for it: `<namespace>/<job>@20260101T020000Z`."""
+SrUuid = NewType("SrUuid", str)
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
@@ -37,6 +40,11 @@ def stamp_of(instant: datetime) -> Stamp:
     assert instant.tzinfo is not None, "a stamp is taken of an aware instant"
     utc = instant.astimezone(UTC)
     return Stamp(f"{utc.year:04}{utc.strftime('%m%dT%H%M%SZ')}")  # %Y pads on no libc alike
+
+
+def run_id(job: JobName, due: datetime) -> RunId:
+    """Name the run of a job that answers the slot, or the request, at this instant."""
+    return RunId(f"{job}@{stamp_of(due)}")
 
 
 def instant_of(stamp: Stamp) -> datetime:

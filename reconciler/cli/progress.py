@@ -29,15 +29,21 @@ from reconciler.executor.transfers import Transfer
 from reconciler.ids import ActionId
 from reconciler.plan.actions import (
     Action,
+    Archive,
     CleanFiles,
+    CleanReplica,
     CleanSnapshot,
+    CopyVm,
     Export,
     Merge,
     Prune,
+    PruneReplica,
+    Replicate,
     RestoreDisk,
     RestoreVm,
     Snapshot,
 )
+from reconciler.plan.claims import sr_name
 from reconciler.units import render_size
 
 Style = Literal["none", "plain", "bar", "json"]
@@ -84,6 +90,13 @@ def title_of(action: Action) -> str:
             text = f"{action.verb} {action.vm_name} on {action.pool}"
         case Export():
             text = f"export {action.vm_name} -> {action.remote}"
+        case Archive():
+            text = f"archive {action.vm_name} -> {action.remote}"
+        case Replicate() | CopyVm():
+            text = f"{action.verb} {action.vm_name} -> {sr_name(action.target_pool, action.sr)}"
+        case PruneReplica() | CleanReplica():
+            where = sr_name(action.target_pool, action.sr)
+            text = f"{action.verb} {action.vm_name} on {where}"
         case Merge() | Prune() | CleanFiles():
             text = f"{action.verb} {action.vm_name} on {action.remote}"
         case RestoreVm():

@@ -24,9 +24,9 @@ class Clash:
 def nested_remotes(values: Mapping[Identity, Value]) -> list[Clash]:
     """Find remotes that share a directory or lie in one another."""
     remotes = sorted(
-        (value.path + "/", identity)
+        (f"{value.path}/", identity)
         for identity, value in values.items()
-        if isinstance(value, Remote)
+        if isinstance(value, Remote) and value.path is not None
     )
     clashes: list[Clash] = []
     outer: tuple[str, Identity] | None = None

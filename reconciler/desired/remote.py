@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from reconciler.desired.envelope import AbsolutePath, Fields
-from reconciler.desired.state import Remote
+from reconciler.desired.state import LocalPlace, Remote
 from reconciler.ids import RemoteName
 
 
@@ -56,7 +56,7 @@ class RemoteSpec(Fields):
     def remote(self, name: str) -> Remote:
         return Remote(
             name=RemoteName(name),
-            path=self.local.path,
+            place=LocalPlace(self.local.path),
             read_only=self.access_mode == "ReadOnly",
             suspend=self.suspend,
             actions_max=self.limits.max_concurrent_actions,

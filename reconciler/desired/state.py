@@ -14,7 +14,7 @@ from reconciler.desired.problems import Problem
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.ids import JobId, JobName, PoolName, RemoteName, ScheduleId
+from reconciler.ids import JobId, JobName, PoolName, RemoteName, RunId, ScheduleId
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Pool:
     """How to reach a pool. urls: of hosts, tried in order; the master is followed.
 
     fingerprint: SHA-256 of the accepted certificate (hex), ca: path of a CA bundle; with neither,
-    the system's CAs must vouch. exports_max, snapshots_max: at once, on this pool.
+    the system's CAs must vouch. exports_max, snapshots_max: at once, on this pool; replicas_max:
+    replications at once into one of its SRs. rate_bytes_per_s: of all exports together.
     """
 
     name: PoolName
@@ -41,17 +42,93 @@ class Pool:
     fingerprint: str | None = None
     exports_max: int = 12
     snapshots_max: int = 1
+    replicas_max: int = 4
+    rate_bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """A directory. mount_point: it must be one, or the remote counts as not there."""
+
+    path: str
+    mount_point: bool = False
+
+
+class MountedBy(StrEnum):
+    SYSTEM = "System"  # fstab, a CSI volume: verified, never mounted by us
+    OPERATOR = "Operator"
+
+
+@dataclass(frozen=True, slots=True)
+class NfsPlace:
+    """An NFS share. path: where the system mounts it; None where the operator does."""
+
+    server: str
+    export: str
+    path: str | None = None
+    mounted_by: MountedBy = MountedBy.SYSTEM
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SmbPlace:
+    """An SMB share. directory: below the share. path: as `NfsPlace.path`."""
+
+    server: str
+    share: str
+    directory: str = ""
+    path: str | None = None
+    mounted_by: MountedBy = MountedBy.SYSTEM
+    username: str = ""
+    domain: str = ""
+    password: SecretRef | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class S3Place:
+    """A bucket, and what all keys begin with. endpoint: URL of any S3-compatible server."""
+
+    endpoint: str
+    bucket: str
+    access_key: SecretRef
+    secret_key: SecretRef
+    prefix: str = ""
+    region: str = "us-east-1"
+    ca: str | None = None
+    virtual_host: bool = False
+
+
+Place = LocalPlace | NfsPlace | SmbPlace | S3Place
+
+
+class DiskLayout(StrEnum):
+    FILES = "Files"  # a disk is one VHD file
+    BLOCKS = "Blocks"  # a disk is a directory of compressed blocks, named by an alias
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place for restore points. path: an absolute directory. actions_max: at once."""
+    """A place for restore points. actions_max: at once.
+
+    layout: of disks that are written; both are read. encryption: of the passphrase, 32 bytes.
+    identity: what the place's identity file must say; None: what it said when first seen.
+    """
 
     name: RemoteName
-    path: str
+    place: Place
     read_only: bool = False
     suspend: bool = False
     actions_max: int = 12
+    layout: DiskLayout = DiskLayout.FILES
+    encryption: SecretRef | None = None
+    identity: str | None = None
+    rate_bytes_per_s: int | None = None
+
+    @property
+    def path(self) -> str | None:
+        """The directory, of a place that is one and is known by name."""
+        return None if isinstance(self.place, S3Place) else self.place.path
 
 
 class DeletionPolicy(StrEnum):
@@ -59,8 +136,23 @@ class DeletionPolicy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SrTarget:
+    """An SR for replicas. pool: None is the VM's own. sr: its uuid, or a name only it has."""
+
+    sr: str
+    pool: PoolName | None = None
+
+
+Destination = RemoteName | SrTarget
+
+
+@dataclass(frozen=True, slots=True)
 class JobSchedule:
-    """When, and what of it is kept. deadline: a slot older than this starts no *first* backup."""
+    """When, where to, and what of it is kept.
+
+    destinations: None is all of the job's. deadline: a slot older than this starts no *first*
+    backup.
+    """
 
     name: str
     id: ScheduleId
@@ -68,6 +160,67 @@ class JobSchedule:
     retention: Retention
     suspend: bool = False
     deadline: timedelta = timedelta(hours=1)
+    destinations: frozenset[Destination] | None = None
+
+
+class JobMode(StrEnum):
+    INCREMENTAL = "Incremental"  # chains of disks on remotes, replicas that are updated on SRs
+    FULL = "Full"  # an archive of the whole VM each time, on remotes and on SRs
+    SNAPSHOT = "Snapshot"  # nothing leaves the pool
+
+
+class Consistency(StrEnum):
+    CRASH = "Crash"  # as if the power had failed
+    MEMORY = "Memory"  # with the VM's memory (XAPI calls it a checkpoint)
+    OFFLINE = "Offline"  # the VM is shut down for the snapshot, and started again
+
+
+class Compression(StrEnum):
+    """Of archives."""
+
+    NONE = "None"
+    GZIP = "Gzip"
+    ZSTD = "Zstd"
+
+
+class AfterCancel(StrEnum):
+    """What becomes of the snapshot and of what was sent of a run that was cancelled or too slow."""
+
+    DISCARD = "Discard"
+    KEEP = "Keep"  # for a later run to resume
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """After which a try is cancelled; None: never.
+
+    vm: one action for one VM. run: from the snapshot to the last of its points. stall: without a
+    byte in either direction.
+    """
+
+    vm: timedelta | None = None
+    run: timedelta | None = None
+    stall: timedelta | None = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a job's restore points are made.
+
+    detach: a destination that held up the others of its run for longer is dropped, and gets its
+    point later. exclude_disks: globs of disk names; `[NOBAK]` in a name always excludes.
+    vms_max, disks_max: of the job at once; of one VM at once. 0: no limit but the pool's.
+    """
+
+    consistency: Consistency = Consistency.CRASH
+    compression: Compression = Compression.NONE
+    timeouts: Timeouts = Timeouts()
+    after_cancel: AfterCancel = AfterCancel.DISCARD
+    detach: timedelta | None = None
+    exclude_disks: tuple[str, ...] = ()
+    vms_max: int = 0
+    disks_max: int = 0
+    rate_bytes_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +239,8 @@ class PruneGuard:
 class Job:
     """Desired protection. full_every: a delta becomes a full after so many points; 0 = never.
 
+    remotes, srs: the destinations; none in mode Snapshot.
+
     run_on_create: a VM without any point is backed up at once instead of at the next slot.
     revision: changes whenever the manifest's meaning does; for people and records.
     """
@@ -102,6 +257,19 @@ class Job:
     guard: PruneGuard = PruneGuard()
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     revision: str = ""
+    mode: JobMode = JobMode.INCREMENTAL
+    srs: tuple[SrTarget, ...] = ()
+    settings: Settings = Settings()
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        return (*self.remotes, *self.srs)
+
+    def destinations_of(self, schedule: JobSchedule) -> tuple[Destination, ...]:
+        """The destinations that a schedule's points go to."""
+        if schedule.destinations is None:
+            return self.destinations
+        return tuple(each for each in self.destinations if each in schedule.destinations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +278,16 @@ class RunRequest:
 
     job: JobName
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """A person's word that a run is to end: what runs is stopped, what waits is not begun.
+
+    The run's slot counts as dealt with; the next one is owed as ever.
+    """
+
+    run: RunId
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +313,4 @@ class Desired:
     approvals: tuple[Approval, ...] = ()
     protected_jobs: frozenset[JobId] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    cancellations: tuple[Cancellation, ...] = ()

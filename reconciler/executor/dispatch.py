@@ -15,11 +15,16 @@ from reconciler.executor.steps import (
 from reconciler.executor.tools import Tools
 from reconciler.plan.actions import (
     Action,
+    Archive,
     CleanFiles,
+    CleanReplica,
     CleanSnapshot,
+    CopyVm,
     Export,
     Merge,
     Prune,
+    PruneReplica,
+    Replicate,
     RestoreDisk,
     RestoreVm,
     Snapshot,
@@ -33,6 +38,8 @@ async def carry_out(action: Action, tools: Tools) -> None:
             await snapshot.run(action, tools)
         case Export():
             await export.run(action, tools)
+        case Archive() | Replicate() | CopyVm() | PruneReplica() | CleanReplica():
+            raise NotImplementedError(f"{action.verb} of {type(action).__name__}")
         case Merge():
             await merge.run(action, tools)
         case Prune():

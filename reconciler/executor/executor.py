@@ -77,7 +77,7 @@ class Executor:
         planned on an old view would pass for one that was planned on the new.
         """
         for cancelled in report.plan.cancel:
-            if (task := self._tasks.get(cancelled)) is not None:
+            if (task := self._tasks.get(cancelled.action)) is not None:
                 task.cancel()
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
@@ -132,7 +132,7 @@ class Executor:
 
     def _is_cancelled(self, action: ActionId) -> bool:
         report = self._report.value
-        return report is not None and action in report.plan.cancel
+        return report is not None and any(cancel.action == action for cancel in report.plan.cancel)
 
     def _tools(self, gauge: Gauge) -> Tools:
         return Tools(

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import structlog
 
-from reconciler.plan.actions import Action, as_dict, id_of
+from reconciler.plan.actions import Action, id_of
+from reconciler.plan.render import as_dict
 
 log = structlog.get_logger(__name__)
 

@@ -65,12 +65,19 @@ class PointDisk:
     position: str = ""
 
 
+class PointKind(StrEnum):
+    INCREMENTAL = "Incremental"  # disk files, each with a chain
+    ARCHIVE = "Archive"  # the whole VM in one file, beside its metadata
+    REPLICA = "Replica"  # a VM, or a snapshot of one, on an SR
+
+
 @dataclass(frozen=True, slots=True)
 class RestorePoint:
     """What can be restored: one VM at one instant. Exists once its metadata is written.
 
     taken_at: UTC. schedules: whose retention counts it; a point of no schedule was asked for by
     hand or belongs to someone else's job, and is kept. size_bytes: bytes written for it.
+    archive: path of an archive's file. flaw: why it cannot be restored, if that is seen already.
     """
 
     vm: VmUuid
@@ -81,6 +88,9 @@ class RestorePoint:
     schedules: tuple[ScheduleId, ...]
     disks: tuple[PointDisk, ...]
     size_bytes: int
+    kind: PointKind = PointKind.INCREMENTAL
+    archive: str = ""
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ from reconciler.ids import (
     PoolName,
     ScheduleId,
     SnapshotUuid,
+    SrUuid,
     Stamp,
     VmUuid,
 )
+from reconciler.observed.replica import Replica, Sr
 
 
 class PowerState(StrEnum):
@@ -115,6 +117,7 @@ class PoolView:
 
     strays: snapshots of ours whose VM is no more. unreadable: what was there and could not be
     understood, one sentence each; a VM whose disks are part of it says so in `busy`.
+    srs: those that can hold replicas. replicas: oldest first, of any job's.
     """
 
     name: PoolName
@@ -127,3 +130,5 @@ class PoolView:
     orphans: tuple[OrphanDiskSnapshot, ...] = ()
     strays: tuple[Snapshot, ...] = ()
     unreadable: tuple[str, ...] = ()
+    srs: Mapping[SrUuid, Sr] = field(default_factory=dict)
+    replicas: tuple[Replica, ...] = ()

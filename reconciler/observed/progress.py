@@ -22,6 +22,7 @@ from reconciler.ids import ActionId, VmUuid
 class PlaceKind(StrEnum):
     POOL = "Pool"
     REMOTE = "Remote"
+    SR = "Sr"
 
 
 class Mode(StrEnum):
@@ -49,14 +50,15 @@ class SlotKind(StrEnum):
     SNAPSHOTS = "Snapshots"  # of a pool
     EXPORTS = "Exports"  # of a pool
     ACTIONS = "Actions"  # of a remote
+    REPLICAS = "Replicas"  # of an SR
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One VM's part of a pool (its snapshots) or of a remote (its points and files).
+    """One VM's part of a pool (its snapshots), a remote (its points and files) or an SR (replicas).
 
     What is observed as a whole and must not be changed by two actions at once. vm: "" for what
-    belongs to no VM. name: of the pool or the remote.
+    belongs to no VM. name: of the pool or the remote; of an SR, `<pool>/<uuid>`.
     """
 
     kind: PlaceKind

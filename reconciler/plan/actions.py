@@ -1,7 +1,7 @@
 """The closed union of everything that can be done, as frozen values.
 
 Each action is planned, admitted, run, logged and counted under one id that is derived from its
-content, so planning again gives the same id. Actions are serialisable (`as_dict`), name their
+content, so planning again gives the same id. Actions are serialisable (render.py), name their
 subject by uuids, and carry everything a step needs but opened connections.
 
 The backup of one VM is two actions: `Snapshot` makes and marks the snapshot; once that is seen,
@@ -11,11 +11,12 @@ plan continues from what is there.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
+from reconciler.desired.state import Compression, Consistency
 from reconciler.ids import (
     ActionId,
     DiskSnapshotUuid,
@@ -24,10 +25,13 @@ from reconciler.ids import (
     JobName,
     PoolName,
     RemoteName,
+    RunId,
     ScheduleId,
     SnapshotUuid,
+    SrUuid,
     Stamp,
     VmUuid,
+    run_id,
 )
 from reconciler.plan.reasons import Reason
 
@@ -56,7 +60,10 @@ class DiskExport:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Snapshot one VM and mark it. after: stamp of the newest point or snapshot, to stay above."""
+    """Snapshot one VM and mark it.
+
+    after: stamp of the newest point or snapshot, to stay above. without: disks that are left out.
+    """
 
     verb: ClassVar[str] = "snapshot"
     destructive: ClassVar[bool] = False
@@ -70,6 +77,8 @@ class Snapshot:
     due: datetime
     reason: Reason
     after: Stamp | None = None
+    consistency: Consistency = Consistency.CRASH
+    without: tuple[DiskUuid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,134 @@ class RestoreDisk:
     reason: Reason = Reason.REQUESTED
 
 
-Action = Snapshot | Export | Merge | Prune | CleanFiles | CleanSnapshot | RestoreVm | RestoreDisk
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Make the restore point of one snapshot on one remote as one archive of the whole VM."""
+
+    verb: ClassVar[str] = "export"
+    destructive: ClassVar[bool] = False
+
+    pool: PoolName
+    remote: RemoteName
+    vm: VmUuid
+    vm_name: str
+    job: JobName
+    job_id: JobId
+    schedules: tuple[ScheduleId, ...]
+    snapshot: SnapshotUuid
+    stamp: Stamp
+    compression: Compression
+    due: datetime
+    reason: Reason
+    estimate_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Bring the replica on an SR up to one snapshot.
+
+    target_pool: of the SR. replica: the VM to update, None to make a new one. base: the replica's
+    snapshot that is updated, by its stamp. disks: as in `Export`; base: the snapshot of the source
+    that the replica's disk equals.
+    """
+
+    verb: ClassVar[str] = "replicate"
+    destructive: ClassVar[bool] = False
+
+    pool: PoolName
+    target_pool: PoolName
+    sr: SrUuid
+    vm: VmUuid
+    vm_name: str
+    job: JobName
+    job_id: JobId
+    schedules: tuple[ScheduleId, ...]
+    snapshot: SnapshotUuid
+    stamp: Stamp
+    replica: VmUuid | None
+    base: Stamp | None
+    disks: tuple[DiskExport, ...]
+    due: datetime
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class CopyVm:
+    """Import one snapshot whole into an SR, as a VM of its own."""
+
+    verb: ClassVar[str] = "replicate"
+    destructive: ClassVar[bool] = False
+
+    pool: PoolName
+    target_pool: PoolName
+    sr: SrUuid
+    vm: VmUuid
+    vm_name: str
+    job: JobName
+    job_id: JobId
+    schedules: tuple[ScheduleId, ...]
+    snapshot: SnapshotUuid
+    stamp: Stamp
+    compression: Compression
+    due: datetime
+    reason: Reason
+    estimate_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReplica:
+    """Take a restore point off an SR: the replica's snapshot, or the VM that is the point."""
+
+    verb: ClassVar[str] = "prune"
+    destructive: ClassVar[bool] = True
+
+    target_pool: PoolName
+    sr: SrUuid
+    vm: VmUuid
+    vm_name: str
+    job: JobName | None
+    job_id: JobId
+    stamp: Stamp
+    replica: VmUuid
+    snapshot: SnapshotUuid | None
+    due: datetime
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class CleanReplica:
+    """Remove what an interrupted replication left: never anything that is a restore point."""
+
+    verb: ClassVar[str] = "clean"
+    destructive: ClassVar[bool] = False
+
+    target_pool: PoolName
+    sr: SrUuid
+    vm: VmUuid
+    vm_name: str
+    job_id: JobId
+    replica: VmUuid
+    due: datetime
+    reason: Reason
+
+
+Action = (
+    Snapshot
+    | Export
+    | Archive
+    | Replicate
+    | CopyVm
+    | Merge
+    | Prune
+    | PruneReplica
+    | CleanFiles
+    | CleanSnapshot
+    | CleanReplica
+    | RestoreVm
+    | RestoreDisk
+)
+Sending = Export | Archive | Replicate | CopyVm
+"""What makes a restore point out of a snapshot: those of one snapshot start as a party."""
 
 
 # An id names an intent. Why, for when and how much goes with it may change from plan to plan; so
@@ -220,14 +356,21 @@ _CIRCUMSTANCES = frozenset(
     {"due", "reason", "vm_name", "job", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
-    Snapshot: frozenset({"schedules"}),
+    Snapshot: frozenset({"schedules", "consistency", "without"}),
     Export: frozenset({"schedules", "disks"}),
+    Archive: frozenset({"schedules"}),
+    Replicate: frozenset({"schedules", "disks", "replica", "base"}),
+    CopyVm: frozenset({"schedules"}),
 }
 
 
-def as_dict(action: Action) -> dict[str, Any]:
-    """Render an action as JSON-ready values, with its class name under "action"."""
-    return {"action": type(action).__name__, "id": id_of(action), **_plain(asdict(action))}
+def run_of(action: Action) -> RunId | None:
+    """Name the run that an action belongs to; None for what belongs to no slot of a job."""
+    match action:
+        case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
+            return run_id(action.job, action.due)
+        case _:
+            return None
 
 
 def id_of(action: Action) -> ActionId:
@@ -246,15 +389,3 @@ def _identity_of(kind: type[Action]) -> tuple[str, ...]:
 _IDENTITY: dict[type[Action], tuple[str, ...]] = {
     kind: _identity_of(kind) for kind in get_args(Action)
 }
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
-        case datetime():
-            return value.isoformat()
-        case _:
-            return value

@@ -35,8 +35,18 @@ from reconciler.observed.progress import (
 )
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import Action, CleanSnapshot, Export, Snapshot, id_of
-from reconciler.plan.claims import claims_of, limit_of
+from reconciler.plan.actions import (
+    Action,
+    CleanReplica,
+    CleanSnapshot,
+    CopyVm,
+    Export,
+    PruneReplica,
+    Replicate,
+    Snapshot,
+    id_of,
+)
+from reconciler.plan.claims import claims_of, limit_of, sr_name
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason, reason_of
 
@@ -107,6 +117,8 @@ def subject_of(action: Action) -> str:
     match action:
         case Snapshot() | CleanSnapshot():
             return f"VM {name} on pool {action.pool}"
+        case Replicate() | CopyVm() | PruneReplica() | CleanReplica():
+            return f"VM {name} on {sr_name(action.target_pool, action.sr)}"
         case _:
             return f"VM {name} on remote {action.remote}"
 
@@ -204,6 +216,9 @@ def as_of_place(place: Place, observed: Observed) -> datetime | None:
         case PlaceKind.POOL:
             pool = observed.pools.get(PoolName(place.name))
             return pool.as_of if isinstance(pool, PoolView) else None
+        case PlaceKind.SR:
+            pool = observed.pools.get(PoolName(place.name.rpartition("/")[0]))
+            return pool.as_of if isinstance(pool, PoolView) else None
         case PlaceKind.REMOTE:
             remote = observed.remotes.get(RemoteName(place.name))
             if not isinstance(remote, RemoteView):
@@ -276,5 +291,6 @@ class _Occupancy:
             SlotKind.SNAPSHOTS: f"snapshots at once on pool {slots.name}",
             SlotKind.EXPORTS: f"disks exported at once from pool {slots.name}",
             SlotKind.ACTIONS: f"actions at once on remote {slots.name}",
+            SlotKind.REPLICAS: f"replications at once to SR {slots.name}",
         }[slots.kind]
         return Reason.WAITING_FOR_LIMIT, f"the limit is {limit} {what}", None

@@ -21,20 +21,26 @@ from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import (
     Action,
+    Archive,
     CleanFiles,
+    CleanReplica,
     CleanSnapshot,
+    CopyVm,
     Export,
     ExportKind,
     Merge,
     Prune,
+    PruneReplica,
+    Replicate,
     RestoreDisk,
     RestoreVm,
     Snapshot,
-    as_dict,
 )
+from reconciler.plan.claims import sr_name
 from reconciler.plan.files import job_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
+from reconciler.plan.render import as_dict
 from reconciler.units import render_size
 
 _API_VERSION = "backup.reconciler.io/v1alpha1"
@@ -122,9 +128,9 @@ _HEADINGS = ("job", "pool", "remote", "held")
 
 def _heading(action: Action, desired: Desired) -> str:
     match action:
-        case Snapshot() | Export():
+        case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
             return f"job {action.job}"
-        case Merge() | Prune() if action.job is not None:
+        case Merge() | Prune() | PruneReplica() if action.job is not None:
             return f"job {action.job}"
         case CleanFiles():
             jobs = {job_of(path) for path in action.paths}
@@ -132,6 +138,8 @@ def _heading(action: Action, desired: Desired) -> str:
             return f"job {names[0]}" if len(names) == 1 else f"remote {action.remote}"
         case CleanSnapshot():
             return f"pool {action.pool}"
+        case PruneReplica() | CleanReplica():
+            return f"pool {action.target_pool}"
         case _:
             return f"remote {action.remote}"
 
@@ -163,7 +171,7 @@ def _collapsed(lines: Sequence[tuple[Held, _Line]]) -> Iterable[_Line]:
 # ── one line ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _line(action: Action) -> _Line:  # noqa: PLR0911 (it is a table)
+def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
     name = _shown(action.vm_name or action.vm or "(no VM)")
     match action:
         case Snapshot():
@@ -171,6 +179,19 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911 (it is a table)
             return _Line("+", "snapshot", name, f"on {action.pool}", "", why)
         case Export():
             return _export(action, name)
+        case Archive():
+            size = f"~{render_size(action.estimate_bytes)}" if action.estimate_bytes else ""
+            why = f"{action.reason} (of {_time(instant_of(action.stamp))})"
+            return _Line("!", "export", f"{name} ARCHIVE", f"-> {action.remote}", size, why)
+        case Replicate() | CopyVm():
+            return _replication(action, name)
+        case PruneReplica():
+            where = sr_name(action.target_pool, action.sr)
+            what = f"{_time(instant_of(action.stamp))} on {where}"
+            return _Line("-", "prune", name, what, "", action.reason)
+        case CleanReplica():
+            what = f"a replica on {sr_name(action.target_pool, action.sr)}"
+            return _Line("-", "clean", name, what, "", action.reason)
         case Merge():
             what = f"{_point(action.target)} into {_point(action.source)} on {action.remote}"
             size = f"~{render_size(action.data_bytes)}"
@@ -197,6 +218,18 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911 (it is a table)
             return _Line("+", "restore", name, _shown(what), "", action.reason)
         case _:
             assert_never(action)
+
+
+def _replication(action: Replicate | CopyVm, name: str) -> _Line:
+    where = f"-> {sr_name(action.target_pool, action.sr)}"
+    why = f"{action.reason} (of {_time(instant_of(action.stamp))})"
+    if isinstance(action, CopyVm):
+        return _Line("!", "replicate", f"{name} COPY", where, "", why)
+    size_bytes = sum(disk.estimate_bytes for disk in action.disks)
+    size = f"~{render_size(size_bytes)}" if size_bytes else ""
+    is_delta = all(disk.kind is ExportKind.DELTA for disk in action.disks)
+    kind = "delta" if is_delta else "FULL"
+    return _Line("+" if is_delta else "!", "replicate", f"{name} {kind}", where, size, why)
 
 
 def _export(action: Export, name: str) -> _Line:
@@ -328,7 +361,7 @@ def document_of(plan: Plan, desired: Desired, observed: Observed) -> Mapping[str
         "destructive": {"points": going, "of": _points_total(desired, observed)},
         "actions": [as_dict(action) for action in plan.actions],
         "held": [_held_document(held) for held in plan.held],
-        "cancel": list(plan.cancel),
+        "cancel": [cancel.action for cancel in plan.cancel],
     }
 
 

@@ -24,6 +24,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel:
+    """A running action that is to end, and why: `Cancelled` or `TimedOut`."""
+
+    action: ActionId
+    reason: Reason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """actions: in the order they should start, oldest debt first. sentence: one line for people.
 
@@ -34,7 +43,7 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     held: tuple[Held, ...] = ()
-    cancel: tuple[ActionId, ...] = ()
+    cancel: tuple[Cancel, ...] = ()
     wake_at: datetime | None = None
     sentence: str = ""
     deletions: str = ""

@@ -19,12 +19,17 @@ from reconciler.observed.state import Observed
 from reconciler.plan import debris, due, guard, lineage, merge, retention, strays
 from reconciler.plan.actions import (
     Action,
+    Archive,
     CleanFiles,
+    CleanReplica,
     CleanSnapshot,
+    CopyVm,
     Export,
     ExportKind,
     Merge,
     Prune,
+    PruneReplica,
+    Replicate,
     RestoreDisk,
     RestoreVm,
     Snapshot,
@@ -53,20 +58,26 @@ _PATIENCE: dict[type[Action], timedelta] = {
     RestoreDisk: timedelta(days=-7),
     Snapshot: timedelta(),
     Export: timedelta(),
+    Archive: timedelta(),
+    Replicate: timedelta(),
+    CopyVm: timedelta(),
     Merge: _HOUSEKEEPING,
     Prune: _HOUSEKEEPING,
+    PruneReplica: _HOUSEKEEPING,
     CleanFiles: _HOUSEKEEPING,
     CleanSnapshot: _HOUSEKEEPING,
+    CleanReplica: _HOUSEKEEPING,
 }
 _IN_THE_WAY = frozenset({Reason.MERGE_INTERRUPTED, Reason.PARTIAL_UPLOAD})  # of the next export
 _SOMEBODY_WAITS = timedelta(days=1)  # for a run that was asked for by hand
 _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((RestoreVm, RestoreDisk), "restore", "restores"),
     ((Snapshot,), "snapshot", "snapshots"),
-    ((Export,), "export", "exports"),
+    ((Export, Archive), "export", "exports"),
+    ((Replicate, CopyVm), "replication", "replications"),
     ((Merge,), "merge", "merges"),
-    ((Prune,), "prune", "prunes"),
-    ((CleanFiles, CleanSnapshot), "clean", "cleans"),
+    ((Prune, PruneReplica), "prune", "prunes"),
+    ((CleanFiles, CleanSnapshot, CleanReplica), "clean", "cleans"),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_PATIENCE)}
 
@@ -218,7 +229,9 @@ def _tidy_vm(world: World, remote: RemoteName, history: History, draft: Draft) -
 # ── the whole ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _debt(action: Action) -> tuple[datetime, int, str, str, str, str]:
+def _debt(  # noqa: PLR0912 (it is a table)
+    action: Action,
+) -> tuple[datetime, int, str, str, str, str]:
     """Order actions by their debt, then by anything that is always the same."""
     since = action.due + _PATIENCE[type(action)]
     if action.reason in _IN_THE_WAY:
@@ -234,6 +247,14 @@ def _debt(action: Action) -> tuple[datetime, int, str, str, str, str]:
             if action.reason is Reason.REQUESTED:
                 since -= _SOMEBODY_WAITS
             place, detail = action.remote, action.job
+        case Archive():
+            place, detail = action.remote, action.job
+        case Replicate() | CopyVm():
+            place, detail = action.sr, action.job
+        case PruneReplica():
+            place, detail = action.sr, action.stamp
+        case CleanReplica():
+            place, detail = action.sr, action.replica
         case Merge():
             place, detail = action.remote, action.target
         case Prune() | RestoreVm() | RestoreDisk():

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     SNAPSHOT_SUPERSEDED = "SnapshotSuperseded"  # no chain needs the snapshot as its base
     SNAPSHOT_ORPHANED = "SnapshotOrphaned"  # a snapshot was made and never marked, or half removed
     PARTIAL_UPLOAD = "PartialUpload"  # an upload was interrupted
+    REPLICA_INTERRUPTED = "ReplicaInterrupted"  # a replication did not end
     FILE_UNREFERENCED = "FileUnreferenced"  # no point and no other file needs the file
 
     # why a disk is exported whole
@@ -27,6 +28,9 @@ class Reason(StrEnum):
     CHAIN_BROKEN = "ChainBroken"
     KEY_INTERVAL_REACHED = "KeyIntervalReached"
     DISK_SHRUNK = "DiskShrunk"
+    DISK_GROWN = "DiskGrown"  # in block layout, where Xen Orchestra cannot merge such chains
+    LAYOUT_CHANGED = "LayoutChanged"  # the remote's disks were files, and are blocks now, or so
+    REPLICA_CHANGED = "ReplicaChanged"  # somebody started or changed the replica
 
     # why a disk is exported as a delta, or not again
     BASE_PRESENT = "BasePresent"
@@ -51,12 +55,18 @@ class Reason(StrEnum):
     LAST_GOOD_POINT = "LastGoodPoint"
     UNREADABLE_METADATA = "UnreadableMetadata"
     JOB_UNKNOWN = "JobUnknown"  # no manifest knows the job any more: all it made stays
+    RUN_CANCELLED = "RunCancelled"  # somebody cancelled the run; the next slot is owed as ever
+    WRONG_REMOTE = "WrongRemote"  # not the share that was there before, or not mounted
+    SR_UNKNOWN = "SrUnknown"  # no SR, or more than one, is called so
     CLOCK_BEHIND = "ClockBehind"  # points lie in the future, so the clock cannot be trusted
 
     # why a try failed (executor/verdict.py decides)
     CANCELLED = "Cancelled"
     INTERRUPTED = "Interrupted"
     TIMED_OUT = "TimedOut"
+    STALLED = "Stalled"  # no byte moved for too long
+    SLOW_DESTINATION = "SlowDestination"  # it held up the others of its run, and was detached
+    WRONG_KEY = "WrongKey"  # the remote is encrypted with another key
     STREAM_BROKEN = "StreamBroken"
     INSUFFICIENT_SPACE = "InsufficientSpace"
     REMOTE_ERROR = "RemoteError"

@@ -23,7 +23,15 @@ from reconciler.observed.progress import Attempt
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
-from reconciler.plan.actions import Action, CleanFiles, CleanSnapshot, RestoreDisk, RestoreVm, id_of
+from reconciler.plan.actions import (
+    Action,
+    CleanFiles,
+    CleanReplica,
+    CleanSnapshot,
+    RestoreDisk,
+    RestoreVm,
+    id_of,
+)
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason, reason_of
 from reconciler.status.standing import JobStanding, VmStanding, VmState
@@ -178,7 +186,7 @@ def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, 
 
 def _job_of(action: Action) -> str | None:
     match action:
-        case CleanFiles() | CleanSnapshot() | RestoreVm() | RestoreDisk():
+        case CleanFiles() | CleanSnapshot() | CleanReplica() | RestoreVm() | RestoreDisk():
             return None
         case _:
             return action.job

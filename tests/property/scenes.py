@@ -10,7 +10,15 @@ from worlds import instant, observed_of, uuid
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Desired, Job, JobSchedule, Pool, Remote, SecretRef
+from reconciler.desired.state import (
+    Desired,
+    Job,
+    JobSchedule,
+    LocalPlace,
+    Pool,
+    Remote,
+    SecretRef,
+)
 from reconciler.ids import JobId, JobName, PoolName, RemoteName, ScheduleId
 from reconciler.observed.state import Observed
 from reconciler.plan.plan import Plan
@@ -53,7 +61,7 @@ def wanting(*jobs: Job, **changes: Any) -> Desired:
     remotes = {name for each in jobs for name in each.remotes}
     settings: dict[str, Any] = {
         "pools": {name: Pool(name, ("https://x",), "root", SecretRef(env="X")) for name in pools},
-        "remotes": {name: Remote(name, f"/srv/{name}") for name in remotes},
+        "remotes": {name: Remote(name, LocalPlace(f"/srv/{name}")) for name in remotes},
         "jobs": {each.name: each for each in jobs},
     }
     return Desired(**{**settings, **changes})

@@ -16,6 +16,7 @@ from reconciler.desired.state import (
     Desired,
     Job,
     JobSchedule,
+    LocalPlace,
     Pool,
     PruneGuard,
     Remote,
@@ -96,7 +97,10 @@ def desireds(draw: st.DrawFn) -> Desired:
         },
         remotes={
             RemoteName(name): Remote(
-                RemoteName(name), f"/srv/{name}", read_only=draw(_rarely), suspend=draw(_rarely)
+                RemoteName(name),
+                LocalPlace(f"/srv/{name}"),
+                read_only=draw(_rarely),
+                suspend=draw(_rarely),
             )
             for name in ("nas", "off")
         },
@@ -269,7 +273,7 @@ def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
     )
     desired = Desired(
         pools={PoolName("east"): Pool(PoolName("east"), ("https://x",), "root", SecretRef())},
-        remotes={name: Remote(name, f"/srv/{name}") for name in job.remotes},
+        remotes={name: Remote(name, LocalPlace(f"/srv/{name}")) for name in job.remotes},
         jobs={job.name: job},
     )
     last = now.replace(hour=2, second=5)

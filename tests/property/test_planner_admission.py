@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import situations
 from worlds import apply, end, start, uuid
 
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
 from reconciler.ids import (
     ActionId,
     DiskSnapshotUuid,
@@ -140,7 +140,10 @@ def estates(draw: st.DrawFn) -> Desired:
             name: Pool(name, ("https://x",), "root", SecretRef(), exports_max=draw(small))
             for name in POOLS
         },
-        remotes={name: Remote(name, f"/srv/{name}", actions_max=draw(small)) for name in REMOTES},
+        remotes={
+            name: Remote(name, LocalPlace(f"/srv/{name}"), actions_max=draw(small))
+            for name in REMOTES
+        },
     )
 
 

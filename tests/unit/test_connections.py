@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.connections import Connections
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
 from reconciler.ids import PoolName, RemoteName
 from reconciler.latest import Latest
 from reconciler.remotes.errors import Missing
@@ -16,14 +16,16 @@ CELLAR = RemoteName("cellar")
 
 
 async def test_a_remote_is_opened_once_and_again_when_it_moves(tmp_path: Path) -> None:
-    settings = Remote(name=CELLAR, path=str(tmp_path / "one"))
+    settings = Remote(name=CELLAR, place=LocalPlace(str(tmp_path / "one")))
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     desired = Latest(Desired(remotes={CELLAR: settings}))
     connections = Connections(desired, lambda _: "")
     first = await connections.remote(CELLAR)
     assert await connections.remote(CELLAR) is first
-    desired.put(Desired(remotes={CELLAR: replace(settings, path=str(tmp_path / "two"))}))
+    desired.put(
+        Desired(remotes={CELLAR: replace(settings, place=LocalPlace(str(tmp_path / "two")))})
+    )
     assert await connections.remote(CELLAR) is not first
     await connections.close()
 
@@ -37,7 +39,7 @@ async def test_what_is_not_desired_is_not_opened(tmp_path: Path) -> None:
 
 async def test_a_remote_that_is_not_mounted_is_missing_and_may_come_back(tmp_path: Path) -> None:
     path = tmp_path / "later"
-    desired = Latest(Desired(remotes={CELLAR: Remote(name=CELLAR, path=str(path))}))
+    desired = Latest(Desired(remotes={CELLAR: Remote(name=CELLAR, place=LocalPlace(str(path)))}))
     connections = Connections(desired, lambda _: "")
     with pytest.raises(Missing, match="is it mounted"):
         await connections.remote(CELLAR)
@@ -47,7 +49,9 @@ async def test_a_remote_that_is_not_mounted_is_missing_and_may_come_back(tmp_pat
 
 
 async def test_looking_writes_nothing(tmp_path: Path) -> None:
-    desired = Latest(Desired(remotes={CELLAR: Remote(name=CELLAR, path=str(tmp_path))}))
+    desired = Latest(
+        Desired(remotes={CELLAR: Remote(name=CELLAR, place=LocalPlace(str(tmp_path)))})
+    )
     connections = Connections(desired, lambda _: "", read_only=True)
     await connections.remote(CELLAR)
     await connections.close()

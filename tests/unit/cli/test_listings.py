@@ -12,7 +12,15 @@ from reconciler.cli.output import Format
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Desired, Job, JobSchedule, Pool, Remote, SecretRef
+from reconciler.desired.state import (
+    Desired,
+    Job,
+    JobSchedule,
+    LocalPlace,
+    Pool,
+    Remote,
+    SecretRef,
+)
 from reconciler.ids import (
     DiskSnapshotUuid,
     DiskUuid,
@@ -83,7 +91,10 @@ def report() -> Report:
     gone = Pool(GONE, ("https://gone",), "root", SecretRef(env="SECRET_NAME"))
     desired = Desired(
         pools={LAB: pool, GONE: gone},
-        remotes={NAS: Remote(NAS, "/nas"), OFF: Remote(OFF, "/off", read_only=True)},
+        remotes={
+            NAS: Remote(NAS, LocalPlace("/nas")),
+            OFF: Remote(OFF, LocalPlace("/off"), read_only=True),
+        },
         jobs={JOB.name: JOB},
     )
     disk = Disk(DiskUuid("d"), "root\x1b", GIB, "sr", "0")

@@ -16,7 +16,7 @@ from reconciler.cli.restoring import (
     what_to_see,
 )
 from reconciler.clock import SteppedClock
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
 from reconciler.ids import (
     DiskSnapshotUuid,
     DiskUuid,
@@ -43,7 +43,7 @@ FULL, DELTA = Stamp("20260107T020000Z"), Stamp("20260108T020000Z")
 GIB = 1 << 30
 DESIRED = Desired(
     pools={name: Pool(name, ("https://x",), "root", SecretRef(env="P")) for name in (LAB, EAST)},
-    remotes={name: Remote(name, f"/{name}") for name in (NAS, OFF)},
+    remotes={name: Remote(name, LocalPlace(f"/{name}")) for name in (NAS, OFF)},
 )
 
 

@@ -1,6 +1,6 @@
 from reconciler.desired.clashes import missing_hint, nested_remotes
 from reconciler.desired.document import Identity
-from reconciler.desired.state import Remote
+from reconciler.desired.state import LocalPlace, Remote
 from reconciler.ids import RemoteName
 
 
@@ -9,7 +9,7 @@ def identity(name: str, namespace: str = "default") -> Identity:
 
 
 def clashing(*paths: str) -> set[str]:
-    remotes = {identity(path): Remote(RemoteName(path), path) for path in paths}
+    remotes = {identity(path): Remote(RemoteName(path), LocalPlace(path)) for path in paths}
     return {clash.identity.name for clash in nested_remotes(remotes)}
 
 
@@ -22,7 +22,7 @@ def test_directories_in_each_other_are_not() -> None:
 
 
 def test_the_same_directory_twice_is_not() -> None:
-    remotes = {identity(name): Remote(RemoteName(name), "/a") for name in "xy"}
+    remotes = {identity(name): Remote(RemoteName(name), LocalPlace("/a")) for name in "xy"}
     assert [clash.message for clash in nested_remotes(remotes)] == [
         "the path is that of BackupRemote/x",
         "the path is that of BackupRemote/y",

@@ -5,7 +5,7 @@ import pytest
 from reconciler.desired.document import Document
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.remote import RemoteSpec
-from reconciler.desired.state import Remote
+from reconciler.desired.state import LocalPlace, Remote
 from reconciler.ids import RemoteName
 
 Parse = Callable[[str], Document]
@@ -21,12 +21,18 @@ spec: {{{}}}
 @pytest.mark.parametrize(
     ("text", "remote"),
     [
-        ("local: {path: /srv/b}", Remote(RemoteName("cellar"), "/srv/b")),
-        ("local: {path: /srv/b/}", Remote(RemoteName("cellar"), "/srv/b")),
+        ("local: {path: /srv/b}", Remote(RemoteName("cellar"), LocalPlace("/srv/b"))),
+        ("local: {path: /srv/b/}", Remote(RemoteName("cellar"), LocalPlace("/srv/b"))),
         (
             "local: {path: /srv/b}, accessMode: ReadOnly, suspend: true,"
             " limits: {maxConcurrentActions: 3}",
-            Remote(RemoteName("cellar"), "/srv/b", read_only=True, suspend=True, actions_max=3),
+            Remote(
+                RemoteName("cellar"),
+                LocalPlace("/srv/b"),
+                read_only=True,
+                suspend=True,
+                actions_max=3,
+            ),
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.clock import SteppedClock
 from reconciler.connections import Connections
-from reconciler.desired.state import Desired, Remote
+from reconciler.desired.state import Desired, LocalPlace, Remote
 from reconciler.executor.executor import Executor
 from reconciler.executor.records import Records, read_tries
 from reconciler.ids import RemoteName, VmUuid
@@ -20,7 +20,7 @@ from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import CleanFiles, id_of
 from reconciler.plan.claims import remote_place
-from reconciler.plan.plan import Plan
+from reconciler.plan.plan import Cancel, Plan
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
 
@@ -37,7 +37,9 @@ class Bench:
         self.vm = self.root / "xo-vm-backups" / VM
         self.vm.mkdir(parents=True)
         self.clock = SteppedClock(NOW)
-        self.desired = Desired(remotes={CELLAR: Remote(name=CELLAR, path=str(self.root))})
+        self.desired = Desired(
+            remotes={CELLAR: Remote(name=CELLAR, place=LocalPlace(str(self.root)))}
+        )
         self.report: Latest[Report | None] = Latest(None)
         self.progress = Latest(Progress())
         self.history = directory / "runs.sqlite"
@@ -63,7 +65,10 @@ class Bench:
         now = self.clock.now()
         view = RemoteView(CELLAR, now, None, None, {VM: History(vm=VM, as_of=now)})
         observed = Observed(remotes={CELLAR: view})
-        plan = Plan(actions=actions, cancel=tuple(map(id_of, cancel)))
+        plan = Plan(
+            actions=actions,
+            cancel=tuple(Cancel(id_of(each), Reason.CANCELLED, "asked") for each in cancel),
+        )
         self.report.put(Report(desired=self.desired, observed=observed, plan=plan, at=now))
 
     async def ended(self, action: CleanFiles) -> Progress:

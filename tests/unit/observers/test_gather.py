@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
 from reconciler.ids import PoolName, RemoteName, VmUuid
 from reconciler.latest import Latest
 from reconciler.observed.pool import PoolView
@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
 LAB, CELLAR = PoolName("lab"), RemoteName("cellar")
 VM = VmUuid("11111111-1111-4111-8111-111111111111")
 POOL = Pool(name=LAB, urls=("http://127.0.0.1",), username="root", password=SecretRef(env="P"))
-REMOTE = Remote(name=CELLAR, path="/srv")
+REMOTE = Remote(name=CELLAR, place=LocalPlace("/srv"))
 
 
 class Scripted:

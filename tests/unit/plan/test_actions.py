@@ -7,8 +7,9 @@ from typing import get_args
 from scenes import Scene, job, wanting
 
 from reconciler.ids import DiskUuid, RemoteName, ScheduleId, Stamp, VmUuid
-from reconciler.plan.actions import Action, Export, Prune, as_dict, id_of
+from reconciler.plan.actions import Action, Export, Prune, id_of
 from reconciler.plan.reasons import Reason
+from reconciler.plan.render import as_dict
 
 NOW = datetime(2026, 8, 21, 2, tzinfo=UTC)
 PRUNE = Prune(
@@ -71,7 +72,7 @@ def test_an_export_counts_disks_that_are_not_there_yet() -> None:
 
 def test_every_action_has_a_verb_and_says_whether_it_destroys() -> None:
     destructive = {kind.__name__ for kind in get_args(Action) if kind.destructive}
-    assert destructive == {"Prune"}
+    assert destructive == {"Prune", "PruneReplica"}
     assert all(kind.verb for kind in get_args(Action))
 
 

@@ -7,7 +7,10 @@ from typing import get_args
 import pytest
 from scenes import job, wanting
 
-from reconciler.desired.state import Desired
+from reconciler.desired.state import (
+    Compression,
+    Desired,
+)
 from reconciler.ids import (
     DiskSnapshotUuid,
     DiskUuid,
@@ -16,19 +19,25 @@ from reconciler.ids import (
     PoolName,
     RemoteName,
     SnapshotUuid,
+    SrUuid,
     Stamp,
     VmUuid,
 )
 from reconciler.observed.progress import Mode, Place, PlaceKind, SlotKind, Slots
 from reconciler.plan.actions import (
     Action,
+    Archive,
     CleanFiles,
+    CleanReplica,
     CleanSnapshot,
+    CopyVm,
     DiskExport,
     Export,
     ExportKind,
     Merge,
     Prune,
+    PruneReplica,
+    Replicate,
     RestoreDisk,
     RestoreVm,
     Snapshot,
@@ -39,6 +48,8 @@ from reconciler.plan.reasons import Reason
 NOW = datetime(2026, 8, 21, 2, tzinfo=UTC)
 EAST, NAS, VM, STAMP = PoolName("east"), RemoteName("nas"), VmUuid("v"), Stamp("20260821T020000Z")
 ON_POOL = Place(PlaceKind.POOL, "east", VM)
+WEST, SR = PoolName("west"), SrUuid("5a5a5a5a")
+ON_SR = Place(PlaceKind.SR, "west/5a5a5a5a", VM)
 ON_REMOTE = Place(PlaceKind.REMOTE, "nas", VM)
 DISK = DiskExport(DiskUuid("d"), DiskSnapshotUuid("s"), ExportKind.FULL, Reason.FIRST_BACKUP)
 THERE = replace(DISK, disk=DiskUuid("e"), reason=Reason.ALREADY_EXPORTED)
@@ -48,6 +59,25 @@ ACTIONS: list[Action] = [
     Export(
         EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
         (DISK, DISK, THERE), NOW, Reason.POINT_MISSING,
+    ),
+    Archive(
+        EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
+        Compression.NONE, NOW, Reason.POINT_MISSING,
+    ),
+    Replicate(
+        EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
+        None, None, (DISK, DISK), NOW, Reason.POINT_MISSING,
+    ),
+    CopyVm(
+        EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
+        Compression.NONE, NOW, Reason.POINT_MISSING,
+    ),
+    PruneReplica(
+        WEST, SR, VM, "web", None, JobId("j"), STAMP, VmUuid("r"), None, NOW,
+        Reason.RETENTION_EXCEEDED,
+    ),
+    CleanReplica(
+        WEST, SR, VM, "web", JobId("j"), VmUuid("r"), NOW, Reason.REPLICA_INTERRUPTED
     ),
     Merge(NAS, VM, "web", None, "a", "b", 1, NOW, Reason.POINT_PRUNED),
     Prune(NAS, VM, "web", None, STAMP, 1, NOW, Reason.RETENTION_EXCEEDED),
@@ -67,6 +97,11 @@ def test_modes(action: Action) -> None:
     expected = {
         Snapshot: {ON_POOL: Mode.APPEND},
         Export: {ON_POOL: Mode.READ, ON_REMOTE: Mode.APPEND},
+        Archive: {ON_POOL: Mode.READ, ON_REMOTE: Mode.APPEND},
+        Replicate: {ON_POOL: Mode.READ, ON_SR: Mode.APPEND},
+        CopyVm: {ON_POOL: Mode.READ, ON_SR: Mode.APPEND},
+        PruneReplica: {ON_SR: Mode.REWRITE},
+        CleanReplica: {ON_SR: Mode.REWRITE},
         Merge: {ON_REMOTE: Mode.REWRITE},
         Prune: {ON_REMOTE: Mode.REWRITE},
         CleanFiles: {ON_REMOTE: Mode.REWRITE},
