@@ -15,8 +15,9 @@ from benchmarks.pool import BLOCK, LabPool, incompressible_image, lab_pool
 from benchmarks.report import GIB, MIB, Figure, median
 from reconciler.remotes.open import open_remote
 from reconciler.remotes.remote import Remote
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
 from reconciler.transfer.restore import open_chain, write_raw
+from reconciler.transfer.sink import Identity
 from reconciler.vhd.layout import BLOCK_RECORD, FOOTER_BYTES, TABLE_OFFSET
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export

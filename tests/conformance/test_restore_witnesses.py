@@ -8,10 +8,11 @@ import pytest
 import pyvhdi
 
 from reconciler.remotes.open import open_remote
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
 from reconciler.transfer.journal import journal_key_of
 from reconciler.transfer.merge import Protocol, merge
 from reconciler.transfer.restore import open_chain, vhd_stream, write_qcow2, write_raw, write_vhd
+from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import StreamTruncated
 from reconciler.vhd.encoder import Layout, Packing
 from reconciler.vhd.layout import BLOCK, MIB, SECTOR

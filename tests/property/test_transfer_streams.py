@@ -10,7 +10,8 @@ from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.remote import Traits
 from reconciler.remotes.threads import Threads
 from reconciler.transfer.chain_reader import open_chain
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
+from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import StreamError, StreamTruncated
 from reconciler.vhd.encoder import Layout, Packing
 from reconciler.vhd.errors import VhdError

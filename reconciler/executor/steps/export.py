@@ -21,7 +21,8 @@ from reconciler.observed.chain import DiskFile
 from reconciler.observed.marks import EXPORTED_KEY
 from reconciler.plan.actions import DiskExport, Export, ExportKind
 from reconciler.plan.reasons import Reason
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
+from reconciler.transfer.sink import Identity
 from reconciler.vhd.errors import VhdUnsupported
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export

@@ -23,7 +23,8 @@ from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp,
 from reconciler.remotes.errors import RemoteError
 from reconciler.transfer.chain_reader import open_chain
 from reconciler.transfer.errors import TransferError
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
+from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.encoder import Layout, Packing
 from reconciler.vhd.layout import BLOCK

@@ -8,8 +8,9 @@ import pytest
 
 from reconciler.transfer.chain_reader import open_chain
 from reconciler.transfer.errors import ChainBroken
-from reconciler.transfer.export import Identity, receive_vhd
+from reconciler.transfer.export import receive_vhd
 from reconciler.transfer.restore import vhd_stream, write_qcow2, write_raw, write_vhd
+from reconciler.transfer.sink import Identity
 from reconciler.vhd.encoder import Packing
 from reconciler.vhd.layout import BLOCK
 
