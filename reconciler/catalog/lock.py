@@ -29,6 +29,7 @@ from reconciler.remotes.remote import Remote
 HEARTBEAT_S = 5.0
 STALE_S = 10.0
 _RETRY_S = 1.0
+_RELEASE_S = 3.0
 _ATTEMPTS = 3
 _PRESENT = ".reconciler"
 """A directory of ours at the root; touching it tells the file server's present."""
@@ -71,9 +72,13 @@ class VmLock:
             self._ours = await self.remote.touch(self.key)
 
     async def release(self) -> None:
-        """Give the lock back, if it is ours. What fails is left: it goes stale by itself."""
-        with contextlib.suppress(RemoteError, LockLost):
-            async with self._turn:
+        """Give the lock back, if it is ours. What fails is left: it goes stale by itself.
+
+        That is wanted where a call of ours was given up because the remote hangs: until it is
+        back the remote refuses whatever we would do in that directory, this among it.
+        """
+        with contextlib.suppress(RemoteError, LockLost, TimeoutError):
+            async with asyncio.timeout(_RELEASE_S), self._turn:
                 await self._look()
                 await self.remote.remove_directory(self.key)
 

@@ -17,7 +17,7 @@ from reconciler.remotes.open_file import OpenFile
 from reconciler.remotes.pieces import Appending, pieces_of
 from reconciler.remotes.probe import READ_ONLY, probe
 from reconciler.remotes.remote import Entry, RemoteFile, Traits, Upload
-from reconciler.remotes.threads import Flag, Threads
+from reconciler.remotes.threads import DEFAULT_PATIENCE, Flag, Patience, Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,13 +59,14 @@ class FileRemote:
         threads: int | None = THREADS,
         read_only: bool = False,
         names: Callable[[], str] = random_name,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> "FileRemote":
         """Find out the traits and return the remote. Raises RemoteError.
 
         threads: None calls in place. read_only: nothing is ever written, not even to find out.
-        names: gives random parts of temporary names.
+        names: gives random parts of temporary names. patience: with calls that hang.
         """
-        own = Threads(name, threads)
+        own = Threads(name, threads, patience)
         try:
             traits = READ_ONLY if read_only else await own.run("", probe, filesystem, names)
         except BaseException:
@@ -138,14 +139,18 @@ class FileRemote:
 
     @contextlib.asynccontextmanager
     async def open(self, key: str, *, write: bool = False) -> AsyncIterator[RemoteFile]:
-        run = self._writing if write else self._threads.run
-        handle = await run(key, self._filesystem.open, key, write=write)
+        if write:
+            self._check_writable(key)
+        handle = await self._threads.run_opening(
+            key, lambda: self._filesystem.open(key, write=write), _close
+        )
         async with self._leaving(key, handle) as file:
             yield file
 
     @contextlib.asynccontextmanager
     async def create(self, key: str) -> AsyncIterator[RemoteFile]:
-        handle = await self._writing(key, self._durable.create, key)
+        self._check_writable(key)
+        handle = await self._threads.run_opening(key, lambda: self._durable.create(key), _close)
         async with self._leaving(key, handle) as file:
             yield file
 
@@ -199,3 +204,7 @@ class FileRemote:
             return bytes(memoryview(content)[:count])
         finally:
             handle.close()
+
+
+def _close(handle: Handle) -> None:
+    handle.close()

@@ -1,10 +1,12 @@
 """An open file of a file remote: offsets in, bytes out, one hop to a thread for each call."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from errno import EBUSY, EINVAL, ENOTSUP, ENOTTY, EXDEV
 
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.filesystem import Handle, Piece
+from reconciler.remotes.pulse import current
 from reconciler.remotes.remote import Move, RemoteFile, Traits
 from reconciler.remotes.threads import Flag, Threads
 
@@ -13,6 +15,10 @@ _CLONE_UNABLE = frozenset({ENOTSUP, ENOTTY, EXDEV, EINVAL, EBUSY})
 
 # A copy looks this often whether it is still wanted; a multiple of every alignment.
 _COPY_STRIDE = 16 * 1024 * 1024
+
+_BUFFER_BYTES = 2 * 1024 * 1024
+
+_buffers = threading.local()
 
 
 class OpenFile:
@@ -30,7 +36,7 @@ class OpenFile:
         return self._key
 
     async def read_into(self, target: memoryview, offset: int) -> int:
-        return await self._threads.run(self._key, self._handle.pread_into, target, offset)
+        return await self._threads.run(self._key, self._read_into, target, offset)
 
     async def read(self, offset: int, count: int) -> bytes:
         content = bytearray(count)
@@ -65,7 +71,27 @@ class OpenFile:
         await self._threads.run(self._key, self._handle.sync)
 
     async def close(self) -> None:
-        await self._threads.run(self._key, self._handle.close)
+        await self._threads.run_closing(self._key, self._handle.close)
+
+    def _read_into(self, target: memoryview, offset: int) -> int:
+        """On a thread: read, by way of a buffer of the thread's own.
+
+        A read that hangs may still fill its buffer after its caller was told so, and has put the
+        memory to another use: for another disk's blocks.
+        """
+        pulse = current()
+        if pulse is None:  # in place: whoever called waits
+            return self._handle.pread_into(target, offset)
+        view, done = target.cast("B"), 0
+        while done < len(view):
+            piece = _own_buffer()[: len(view) - done]
+            got = self._handle.pread_into(piece, offset + done)
+            with pulse.still_wanted():
+                view[done : done + got] = piece[:got]
+            done += got
+            if got < len(piece):
+                break
+        return done
 
     def _read_many(self, offsets: Sequence[int], count: int, flag: Flag) -> list[bytes]:
         """On a thread: read all pieces, or some of them if nobody wants them any more."""
@@ -126,6 +152,15 @@ class OpenFile:
                 return False
             raise
         return True
+
+
+def _own_buffer() -> memoryview:
+    """One buffer a thread, reused: fresh pages cost more than the copying."""
+    view = getattr(_buffers, "view", None)
+    if not isinstance(view, memoryview):
+        view = memoryview(bytearray(_BUFFER_BYTES))
+        _buffers.view = view
+    return view
 
 
 def _joined(moves: Iterable[Move]) -> Iterator[Move]:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from reconciler.remotes import pulse
 from reconciler.remotes.filesystem import Handle, Piece, Space, Stat
 
 T = TypeVar("T")
@@ -58,10 +59,11 @@ _sync_file_range = _find_sync_file_range()
 
 
 class PosixHandle:
-    """An open regular file."""
+    """An open regular file. path: named where a call on it hangs."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: str = "") -> None:
         self._descriptor = descriptor
+        self._path = path
         self._dirty_offset = 0
         self._dirty_bytes = 0
 
@@ -69,6 +71,7 @@ class PosixHandle:
         view = target.cast("B") if target.format != "B" else target
         done = 0
         while done < len(view):
+            pulse.begin("read", self._path)
             count = os.preadv(self._descriptor, [view[done:]], offset + done)
             if count == 0:
                 break
@@ -81,6 +84,7 @@ class PosixHandle:
         first = 0
         while first < len(views):
             batch = views[first : first + _PIECES_MAX]
+            pulse.begin("write", self._path)
             count = os.pwritev(self._descriptor, batch, offset)
             if count == 0:
                 raise OSError(errno.EIO, "nothing was written, and no reason given")
@@ -93,16 +97,20 @@ class PosixHandle:
         self._write_out_soon(start, offset - start)
 
     def truncate(self, size: int) -> None:
+        pulse.begin("truncate", self._path)
         os.ftruncate(self._descriptor, size)
 
     def size(self) -> int:
+        pulse.begin("stat", self._path)
         return os.fstat(self._descriptor).st_size
 
     def sync(self) -> None:
+        pulse.begin("fsync", self._path)
         os.fsync(self._descriptor)
 
     def clone_from(self, source: Handle, source_offset: int, offset: int, count: int) -> None:
         assert isinstance(source, PosixHandle), "both files are of one kind of file system"
+        pulse.begin("clone", self._path)
         request = struct.pack("qQQQ", source._descriptor, source_offset, count, offset)
         _uninterrupted(lambda: fcntl.ioctl(self._descriptor, _FICLONERANGE, request))
 
@@ -121,6 +129,7 @@ class PosixHandle:
         """Copy as much as the kernel will; return how much that was."""
         done = 0
         while done < count:
+            pulse.begin("copy", self._path)
             try:
                 copied = os.copy_file_range(
                     source._descriptor,
@@ -195,6 +204,7 @@ class PosixFilesystem:
         with self._readable_directory(path) as directory:
             found = []
             for name in sorted(_uninterrupted(lambda: os.listdir(directory))):
+                pulse.begin("stat", name)
                 with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                     found.append((name, _stat_of(_stat_at(name, directory))))
             return found
@@ -205,10 +215,12 @@ class PosixFilesystem:
 
     def make_directory(self, path: str) -> None:
         with self._parent(path) as (directory, name):
+            pulse.begin("mkdir", path)
             _uninterrupted(lambda: os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory))
 
     def remove_directory(self, path: str) -> None:
         with self._parent(path) as (directory, name):
+            pulse.begin("rmdir", path)
             _uninterrupted(lambda: os.rmdir(name, dir_fd=directory))
 
     def rename(self, source: str, target: str) -> None:
@@ -216,6 +228,7 @@ class PosixFilesystem:
             self._parent(source) as (source_directory, source_name),
             self._parent(target) as (target_directory, target_name),
         ):
+            pulse.begin("rename", target)
             _uninterrupted(
                 lambda: os.rename(
                     source_name,
@@ -242,15 +255,18 @@ class PosixFilesystem:
 
     def unlink(self, path: str) -> None:
         with self._parent(path) as (directory, name):
+            pulse.begin("unlink", path)
             _uninterrupted(lambda: os.unlink(name, dir_fd=directory))
 
     def sync_directory(self, path: str) -> None:
         with self._readable_directory(path) as directory:
+            pulse.begin("fsync", path)
             os.fsync(directory)
 
     def set_mtime(self, path: str, mtime_ns: int | None) -> None:
         times = None if mtime_ns is None else (mtime_ns, mtime_ns)
         with self._parent(path) as (directory, name):
+            pulse.begin("utime", path)
             if times is None:
                 os.utime(name, None, dir_fd=directory, follow_symlinks=False)
             else:
@@ -258,6 +274,7 @@ class PosixFilesystem:
 
     def space(self) -> Space:
         with self._walked([]) as root:
+            pulse.begin("statvfs", "")
             answer = os.fstatvfs(root)
             return Space(
                 free_bytes=answer.f_bavail * answer.f_frsize,
@@ -266,11 +283,12 @@ class PosixFilesystem:
 
     def _opened(self, path: str, flags: int) -> PosixHandle:
         with self._parent(path) as (directory, name):
+            pulse.begin("open", path)
             descriptor = os.open(name, flags | _FILE, _FILE_MODE, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file")
-        return PosixHandle(descriptor)
+        return PosixHandle(descriptor, path)
 
     @contextlib.contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, str]]:
@@ -291,6 +309,7 @@ class PosixFilesystem:
     @contextlib.contextmanager
     def _walked(self, directories: Sequence[str]) -> Iterator[int]:
         """Open a directory below the root; closed on leaving."""
+        pulse.begin("open", "/".join(directories))
         descriptor = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if os.fstat(descriptor).st_dev != self._device:

@@ -70,7 +70,11 @@ class RemoteFile(Protocol):
     async def read_many(self, offsets: Sequence[int], count: int) -> list[bytes]:
         """Read exactly `count` bytes at each offset, in one go (small pieces, far apart)."""
 
-    async def write(self, pieces: Sequence[Piece], offset: int) -> None: ...
+    async def write(self, pieces: Sequence[Piece], offset: int) -> None:
+        """Write all pieces, one after the other.
+
+        After an error, or cancelled, the pieces may still be read by a call that hangs: their
+        memory must not be put to another use, and what is in the file is worth nothing."""
 
     async def move(self, moves: Sequence[Move]) -> None:
         """Carry out many moves in one go: shared extents where possible, else copies."""

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,11 @@ from reconciler.catalog.errors import LockedByOther, LockLost
 from reconciler.catalog.lock import vm_lock
 from reconciler.clock import SteppedClock
 from reconciler.ids import VmUuid
-from reconciler.remotes.errors import NoSpace, RemoteError
+from reconciler.remotes.errors import NoSpace, RemoteError, Unavailable
 from reconciler.remotes.faults import Fault
+from reconciler.remotes.file import FileRemote
+from reconciler.remotes.posix import PosixFilesystem
+from reconciler.remotes.threads import Patience
 
 VM = VmUuid("11111111-2222-3333-4444-555555555555")
 KEY = layout.lock_key(VM)
@@ -272,3 +276,53 @@ async def test_something_in_the_lock_is_an_error_and_stays(shelf, clock):
         async with vm_lock(shelf.remote, VM, clock):
             pass
     assert shelf.filesystem.paths() == [f"{KEY}/note"]
+
+
+# --- a server that hangs
+
+
+class Hanging(PosixFilesystem):
+    """Creating a file hangs, once it is done, until it is let go."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def create(self, path):
+        handle = super().create(path)
+        if "point" in path:
+            self.entered.set()
+            assert self.go.wait(20)
+        return handle
+
+
+async def test_cancelled_while_the_server_hangs_the_directory_stays_ours(tmp_path):
+    """What hangs may still happen: until it has, nobody of us works there."""
+    filesystem = Hanging(str(tmp_path))
+    remote = await FileRemote.attach("cellar", filesystem, patience=Patience(grace_s=0.2))
+    clock = SteppedClock(datetime(2026, 2, 1, tzinfo=UTC))
+
+    async def body():
+        async with vm_lock(remote, VM, clock):
+            await remote.put(f"xo-vm-backups/{VM}/point.json", b"{}")
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(body())
+        await asyncio.to_thread(filesystem.entered.wait, 10)
+        task.cancel()
+    assert task.cancelled()
+    with pytest.raises(Unavailable, match="hanging"):
+        async with vm_lock(remote, VM, clock):
+            pass
+    assert (tmp_path / "xo-vm-backups" / f"{VM}.lock").exists(), "nor does anybody else, for now"
+    back = threading.Event()
+    await remote._threads.run_closing(KEY, back.set)
+    filesystem.go.set()
+    assert await asyncio.to_thread(back.wait, 10)
+    with pytest.raises(LockedByOther):
+        async with vm_lock(remote, VM, clock):
+            pass
+    filesystem.set_mtime(KEY, 1)
+    async with vm_lock(remote, VM, clock):
+        pass
+    await remote.close()

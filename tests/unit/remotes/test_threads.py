@@ -1,11 +1,15 @@
 import asyncio
 import errno
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from reconciler.remotes import pulse
 from reconciler.remotes.errors import Missing, NoSpace, Unavailable
-from reconciler.remotes.threads import Threads
+from reconciler.remotes.threads import Patience, Threads, neighbourhood_of
 
 
 def failing(number):
@@ -132,3 +136,229 @@ async def test_one_remote_that_hangs_holds_up_no_other():
         gate.open.set()
     await hung.close()
     await other.close()
+
+
+# --- calls that hang
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+async def let_go(gate, threads):
+    """Open the gate and wait until the thread that hung in it is back."""
+    back = threading.Event()
+    with threads._turn:
+        threads._put_off.append(back.set)
+    gate.open.set()
+    assert await asyncio.to_thread(back.wait, 10)
+
+
+def hanging(gate, what="write", path="vms/one/disk"):
+    def call():
+        pulse.begin(what, path)
+        gate()
+
+    return call
+
+
+async def test_a_hanging_call_fails_and_says_what_hangs(gate):
+    threads = Threads("cellar", 2, Patience(hang_after_s=0.2))
+    with pytest.raises(Unavailable) as raised:
+        await threads.run("vms/one/disk", hanging(gate))
+    assert "hanging for 0 s: write on vms/one/disk" in str(raised.value)
+    assert raised.value.errno == errno.ETIMEDOUT
+    await let_go(gate, threads)
+    await threads.close()
+
+
+async def test_behind_a_hanging_call_nothing_queues_up_and_nothing_is_begun(gate):
+    threads, begun = Threads("cellar", 1, Patience(hang_after_s=0.3)), []
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(swallowed(threads.run("a/b", hanging(gate))))
+        await entered(gate)
+        second = group.create_task(swallowed(threads.run("other", begun.append, 1)))
+    assert isinstance(first.result(), Unavailable)
+    assert isinstance(second.result(), Unavailable)
+    before = time.monotonic()
+    with pytest.raises(Unavailable, match="hanging"):
+        await threads.run("elsewhere/entirely", begun.append, 2)
+    assert time.monotonic() - before < 0.1
+    await let_go(gate, threads)
+    assert await threads.run("elsewhere/entirely", lambda: 7) == 7
+    assert begun == []
+    await threads.close()
+
+
+async def swallowed(awaitable):
+    try:
+        return await awaitable
+    except Exception as error:
+        return error
+
+
+async def test_two_calls_that_hang_are_both_given_up(gate):
+    threads = Threads("cellar", 2, Patience(hang_after_s=0.2))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(swallowed(threads.run(key, gate))) for key in ("a/b", "c/d")]
+    assert all(isinstance(task.result(), Unavailable) for task in tasks)
+    await let_go(gate, threads)
+    await threads.close()
+
+
+async def test_long_work_whose_system_calls_come_back_does_not_hang():
+    threads = Threads("cellar", 1, Patience(hang_after_s=0.2))
+
+    def work():
+        for _ in range(20):
+            pulse.begin("read", "x")
+            time.sleep(0.03)  # what the server takes for each
+        return "done"
+
+    assert await threads.run("x", work) == "done"
+    await threads.close()
+
+
+async def test_cancelling_waits_for_a_grace_only(gate):
+    threads = Threads("cellar", 2, Patience(grace_s=0.2))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(threads.run("vms/one/disk", gate))
+        await entered(gate)
+        before = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert 0.1 < time.monotonic() - before < 2
+    assert not gate.left
+    await let_go(gate, threads)
+    await threads.close()
+
+
+async def test_what_was_given_up_keeps_its_neighbourhood_until_it_is_back(gate):
+    """Whoever let go of a lock because it gave up is not overtaken by what it began."""
+    threads = Threads("cellar", 2, Patience(grace_s=0.0))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(threads.run("vms/one/disk", gate))
+        await entered(gate)
+        task.cancel()
+    for key in ("vms/one/other", "vms/one.lock", "vms/one"):
+        with pytest.raises(Unavailable, match="vms/one/disk"):
+            await threads.run(key, int)
+    assert await threads.run("vms/two/disk", int) == 0
+    await let_go(gate, threads)
+    assert await threads.run("vms/one.lock", int) == 0
+    await threads.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "neighbourhood"),
+    [
+        ("vms/one/disks/a.vhd", "vms/one"),
+        ("vms/one.lock", "vms/one"),
+        ("vms/.one.lock/x", "vms/.one"),
+        ("vms", "vms/"),
+        ("", "/"),
+    ],
+)
+def test_neighbourhoods(key, neighbourhood):
+    assert neighbourhood_of(key) == neighbourhood
+
+
+async def test_work_that_was_given_up_begins_no_further_system_call(gate):
+    threads, after = Threads("cellar", 1, Patience(hang_after_s=0.2)), []
+
+    def work():
+        hanging(gate)()
+        pulse.begin("rename", "vms/one/disk")
+        after.append("renamed")
+
+    with pytest.raises(Unavailable):
+        await threads.run("vms/one/disk", work)
+    await let_go(gate, threads)
+    assert gate.left
+    assert after == []
+    await threads.close()
+
+
+async def test_a_file_stays_open_until_what_was_given_up_is_back(gate):
+    threads, closed = Threads("cellar", 2, Patience(grace_s=0.0)), threading.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(threads.run("vms/one/disk", gate))
+        await entered(gate)
+        task.cancel()
+    await threads.run_closing("vms/one/disk", closed.set)
+    assert not closed.is_set()
+    gate.open.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+    await threads.close()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "hung"])
+async def test_what_was_opened_for_nobody_is_closed(gate, how):
+    threads = Threads(
+        "cellar", 1, Patience(hang_after_s=60 if how == "cancelled" else 0.2, grace_s=0.0)
+    )
+    closed = threading.Event()
+
+    def open_late():
+        gate()
+        return "handle"
+
+    def close(handle):
+        assert handle == "handle"
+        closed.set()
+
+    async with asyncio.TaskGroup() as group:
+        opening = threads.run_opening("a/b", open_late, close)
+        task = group.create_task(swallowed(opening))
+        await entered(gate)
+        if how == "cancelled":
+            task.cancel()
+    gate.open.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+    await threads.close()
+
+
+async def test_what_was_opened_within_the_grace_for_nobody_is_closed_too(gate):
+    threads, closed = Threads("cellar", 1), threading.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(threads.run_opening("a/b", gate, lambda _: closed.set()))
+        await entered(gate)
+        task.cancel()
+        await asyncio.sleep(0)
+        gate.open.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+    await threads.close()
+
+
+async def test_files_are_closed_though_the_remote_is():
+    threads, closed = Threads("cellar", 1), threading.Event()
+    await threads.run("x", int)
+    await threads.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await threads.run("x", int)
+    with pytest.raises(Unavailable, match="closed"):
+        await threads.run_closing("x", closed.set)
+    assert await asyncio.to_thread(closed.wait, 10)
+
+
+def test_a_process_ends_though_a_call_hangs():
+    script = (
+        "import asyncio, threading\n"
+        "from reconciler.remotes.errors import Unavailable\n"
+        "from reconciler.remotes.threads import Patience, Threads\n"
+        "async def main():\n"
+        "    try:\n"
+        "        threads = Threads('r', 1, Patience(hang_after_s=0.2))\n"
+        "        await threads.run('x', threading.Event().wait)\n"
+        "    except Unavailable:\n"
+        "        print('told')\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("told\n", "")
