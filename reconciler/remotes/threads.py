@@ -63,7 +63,7 @@ class Threads:
         self._remote = remote
         self._workers = None if count is None else Workers(count, f"remote-{remote}")
         self._patience = patience
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._calls: set[_Call[Any]] = set()
         self._put_off: list[Callable[[], None]] = []  # until no call is given up any more
 
@@ -82,10 +82,10 @@ class Threads:
 
     async def run_closing(self, key: str, call: Callable[[], None]) -> None:
         """The same for a call that must happen, if only later: after what was given up there."""
-        if self._workers is not None and (self._hung() or self._given_up_beside(key)):
-            with self._turn:
+        with self._turn:
+            if self._hung() or self._given_up_beside(key):
                 self._put_off.append(call)
-            return
+                return
         await self._run(_Call(key, call, must=True))
 
     async def _run(self, call: "_Call[T]") -> T:
