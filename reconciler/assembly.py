@@ -16,6 +16,7 @@ from reconciler.connections import Connections
 from reconciler.desired.state import Desired, Pool, Remote, SecretRef
 from reconciler.executor.executor import Executor
 from reconciler.executor.records import Records
+from reconciler.executor.run_keeper import RunKeeper, RunLines
 from reconciler.executor.transfers import Transfer
 from reconciler.latest import Latest
 from reconciler.loop import Loop
@@ -34,6 +35,7 @@ class Reconciler:
 
     desired: the mailbox a door fills. act: False observes and plans and changes nothing anywhere.
     records: path of the history file, None for none that lasts. owner: names this process in it.
+    lines: where the log's lines of runs arrive, to be kept with the history.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Reconciler:
         act: bool = True,
         records: Path | None = None,
         owner: str | None = None,
+        lines: RunLines | None = None,
     ) -> None:
         self._clock = clock
         self._act = act
@@ -53,6 +56,7 @@ class Reconciler:
         progress: Latest[Progress] = Latest(Progress())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
         self._loop = Loop(desired, self._gather.observed, progress, clock)
+        self._lines = lines
         self._executor = Executor(
             desired,
             self._loop.report,
@@ -79,6 +83,14 @@ class Reconciler:
                 group.create_task(self._loop.run(), name="loop")
                 if self._act:
                     group.create_task(self._executor.run(), name="executor")
+                    keeper = RunKeeper(
+                        self._loop.report,
+                        self._records,
+                        self._executor.transfers,
+                        self._clock,
+                        self._lines,
+                    )
+                    group.create_task(keeper.run(), name="run keeper")
         finally:
             await self._connections.close()
             await self._records.close()

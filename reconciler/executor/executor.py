@@ -12,21 +12,24 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
 from reconciler.executor.records import Records
+from reconciler.executor.stalls import stall_watch
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
-from reconciler.ids import ActionId, PoolName
+from reconciler.ids import ActionId, JobName, PoolName
 from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
-from reconciler.plan.actions import Action, id_of
+from reconciler.plan.actions import Action, Sending, id_of, run_of
 from reconciler.plan.admit import decide, subject_of
 from reconciler.plan.claims import claims_of, touched_by
+from reconciler.plan.plan import Cancel
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
 
@@ -101,16 +104,20 @@ class Executor:
     async def _carry_out(self, action: Action, started_at: datetime) -> None:
         """Run one step to its end. Only a cancelled process lets an exception out."""
         gauge = self.transfers.begin(action, started_at)
-        row = await self._records.begin(action, started_at)
+        row = gauge.row = await self._records.begin(action, started_at)
+        bind_contextvars(run=run_of(action), action=id_of(action))
         log.info("action started", **_fields(action), reason=action.reason)
         try:
-            await carry_out(action, self._tools(gauge))
+            async with stall_watch(gauge, self._stall_s(action)):
+                await carry_out(action, self._tools(gauge))
         except asyncio.CancelledError:
-            asked_for = self._is_cancelled(id_of(action))
-            attempt = self._attempt(action, Reason.CANCELLED if asked_for else Reason.INTERRUPTED)
-            await asyncio.shield(self._note_record(row, attempt, gauge, "Cancelled"))
+            cancel = self._cancel_of(id_of(action))
+            attempt = self._attempt(action, cancel)
+            log.info("action ended early", **_fields(action), reason=attempt.reason)
+            outcome = attempt.reason if cancel is not None else "Interrupted"
+            await asyncio.shield(self._note_record(row, attempt, gauge, outcome))
             self._note_end(action, attempt)
-            if not asked_for:
+            if cancel is None:
                 raise
         except Exception as error:
             attempt = verdict(action, error, self._before(action), self._clock.now())
@@ -130,9 +137,16 @@ class Executor:
             await self._note_record(row, attempt, gauge, "Succeeded")
             self._note_end(action, attempt)
 
-    def _is_cancelled(self, action: ActionId) -> bool:
+    def _cancel_of(self, action: ActionId) -> Cancel | None:
+        """The plan's word that an action is to end, if it has said so."""
         report = self._report.value
-        return report is not None and any(cancel.action == action for cancel in report.plan.cancel)
+        cancels = report.plan.cancel if report is not None else ()
+        return next((cancel for cancel in cancels if cancel.action == action), None)
+
+    def _stall_s(self, action: Action) -> float | None:
+        job = self._desired.value.jobs.get(getattr(action, "job", None) or JobName(""))
+        stall = None if job is None else job.settings.timeouts.stall
+        return None if stall is None else stall.total_seconds()
 
     def _tools(self, gauge: Gauge) -> Tools:
         return Tools(
@@ -154,16 +168,20 @@ class Executor:
     def _before(self, action: Action) -> Attempt | None:
         return self._progress.value.ended.get(id_of(action))
 
-    def _attempt(self, action: Action, reason: Reason) -> Attempt:
+    def _attempt(self, action: Action, cancel: Cancel | None) -> Attempt:
+        """How an action ended that was told to; None: with the whole process."""
         now = self._clock.now()
         before = self._before(action)
+        reason = Reason.INTERRUPTED if cancel is None else cancel.reason
+        # What took too long is not tried again for the same snapshot; the next slot makes another.
+        final = reason is Reason.TIMED_OUT and isinstance(action, Sending)
         return Attempt(
             ended_at=now,
             succeeded=False,
             count=before.count if before is not None else 0,
-            not_before=now,
+            not_before=None if final else now,
             reason=reason,
-            why=f"{action.verb} was {reason.lower()}",
+            why=f"{action.verb} was interrupted" if cancel is None else cancel.why,
         )
 
     def _note_end(self, action: Action, attempt: Attempt) -> None:

@@ -8,15 +8,15 @@ it was interrupted, and is shown so. Deleting the file loses history and nothing
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
-from reconciler.plan.actions import Action, id_of
+from reconciler.plan.actions import Action, id_of, run_of
 from reconciler.plan.render import as_dict
 
 log = structlog.get_logger(__name__)
@@ -42,15 +42,21 @@ create table if not exists tries (
     outcome text,                  -- Succeeded, Failed, Cancelled
     outcome_reason text not null default '',
     why text not null default '',
-    bytes integer not null default 0
+    bytes integer not null default 0,
+    total_bytes integer not null default 0,
+    run text                       -- the run it belongs to
 );
 create index if not exists tries_by_run on tries (job, due);
 """
+_LATER_COLUMNS = {"total_bytes": "integer not null default 0", "run": "text"}
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One row. outcome: Running, Succeeded, Failed, Cancelled or Interrupted."""
+    """One row. outcome: Running, Succeeded, Failed, Cancelled, TimedOut or Interrupted.
+
+    total_bytes: that are expected to move, 0 where that is not known.
+    """
 
     id: int
     action: str
@@ -68,6 +74,8 @@ class Try:
     outcome_reason: str
     why: str
     bytes: int
+    total_bytes: int = 0
+    run: str | None = None
 
 
 class Records:
@@ -75,50 +83,75 @@ class Records:
 
     def __init__(self, path: Path | None, owner: str) -> None:
         """path: of the file; None keeps history in memory. owner: names this process' rows."""
-        self._owner = owner
+        self.owner = owner
         self._turn = asyncio.Lock()
         self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
         self._connection.executescript(_SCHEMA)
+        known = {row["name"] for row in self._connection.execute("pragma table_info(tries)")}
+        for column, kind in _LATER_COLUMNS.items():
+            if column not in known:
+                self._connection.execute(f"alter table tries add column {column} {kind}")
+
+    def prepare(self, schema: str) -> None:
+        """Make the tables of whoever shares the file. Called before anything is written."""
+        self._connection.executescript(schema)
 
     async def begin(self, action: Action, at: datetime) -> int:
         """Write down that an action started; return the row for `end`."""
-        row = _row_of(action, self._owner, at)
+        row = _row_of(action, self.owner, at)
         columns = ", ".join(row)
         marks = ", ".join("?" for _ in row)
 
-        def insert() -> int:
-            cursor = self._connection.execute(
+        def insert(connection: sqlite3.Connection) -> int:
+            cursor = connection.execute(
                 f"insert into tries ({columns}) values ({marks})",
                 tuple(row.values()),
             )
-            self._connection.commit()
             return cursor.lastrowid or 0
 
-        return await self._do(insert) or 0
+        return await self.do(insert) or 0
+
+    async def progress(self, rows: Mapping[int, tuple[int, int]]) -> None:
+        """Write down how far running actions are: bytes moved and expected, by row."""
+
+        def update(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "update tries set bytes = ?, total_bytes = ? where id = ? and ended_at is null",
+                [(done, total, row) for row, (done, total) in rows.items()],
+            )
+
+        if rows:
+            await self.do(update)
 
     async def end(
         self, row: int, at: datetime, outcome: str, reason: str, why: str, count: int
     ) -> None:
         """Write down how it ended. count: bytes moved."""
 
-        def update() -> None:
-            self._connection.execute(
+        def update(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "update tries set ended_at = ?, outcome = ?, outcome_reason = ?, why = ?, bytes = ?"
                 " where id = ?",
                 (_text(at), outcome, reason, why, count, row),
             )
-            self._connection.commit()
 
-        await self._do(update)
+        await self.do(update)
 
     async def close(self) -> None:
-        await self._do(self._connection.close)
+        async with self._turn:
+            await asyncio.to_thread(self._connection.close)
 
-    async def _do(self, work: Callable[[], R]) -> R | None:
-        """Work in turn. What cannot be written is said and forgotten: backups matter more."""
+    async def do(self, work: Callable[[sqlite3.Connection], R]) -> R | None:
+        """Work in turn, in one transaction. What cannot be written is said and forgotten."""
+
+        def transaction() -> R:
+            with self._connection:  # commits, or rolls back
+                return work(self._connection)
+
         async with self._turn:
             try:
-                return await asyncio.to_thread(work)
+                return await asyncio.to_thread(transaction)
             except sqlite3.Error as error:
                 log.warning("history not written", why=str(error))
                 return None
@@ -133,10 +166,12 @@ def read_tries(path: Path, live_owner: str | None, limit: int = 1000) -> list[Tr
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
         connection.row_factory = sqlite3.Row
         rows = connection.execute("select * from tries order by id desc limit ?", (limit,))
-        return [_try_of(row, live_owner) for row in rows.fetchall()]
+        return [try_of(row, live_owner) for row in rows.fetchall()]
 
 
-def _try_of(row: sqlite3.Row, live_owner: str | None) -> Try:
+def try_of(row: sqlite3.Row, live_owner: str | None) -> Try:
+    """Read one row of the table. live_owner: as in `read_tries`."""
+    columns = row.keys()
     open_end = "Running" if row["owner"] == live_owner else "Interrupted"
     return Try(
         id=row["id"],
@@ -155,6 +190,8 @@ def _try_of(row: sqlite3.Row, live_owner: str | None) -> Try:
         outcome_reason=row["outcome_reason"],
         why=row["why"],
         bytes=row["bytes"],
+        total_bytes=row["total_bytes"] if "total_bytes" in columns else 0,
+        run=row["run"] if "run" in columns else None,
     )
 
 
@@ -166,14 +203,23 @@ def _row_of(action: Action, owner: str, at: datetime) -> dict[str, str | None]:
         "job": content.get("job"),
         "vm": content.get("vm"),
         "vm_name": action.vm_name,
-        "place": content.get("remote") or content.get("pool"),
+        "place": _place_of(content),
         "stamp": content.get("stamp"),
         "due": _text(action.due),
         "reason": action.reason,
         "content": json.dumps(content, sort_keys=True),
         "owner": owner,
         "started_at": _text(at),
+        "run": run_of(action),
     }
+
+
+def _place_of(content: Mapping[str, Any]) -> str | None:
+    if content.get("remote"):
+        return str(content["remote"])
+    if content.get("sr"):
+        return f"{content['target_pool']}/{content['sr']}"
+    return content.get("pool")
 
 
 def _text(instant: datetime) -> str:

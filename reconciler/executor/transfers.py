@@ -7,8 +7,8 @@ never floods a slow terminal.
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.ids import ActionId
-from reconciler.plan.actions import Action, id_of
+from reconciler.ids import ActionId, RunId
+from reconciler.plan.actions import Action, id_of, run_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,17 @@ class Transfer:
     done_bytes: int
     total_bytes: int
 
+    @property
+    def run(self) -> RunId | None:
+        """The run that the action belongs to."""
+        return run_of(self.action)
+
 
 class Gauge:
     """Counts the bytes of one action."""
 
     def __init__(self, action: Action, started_at: datetime) -> None:
+        self.row = 0  # of the history file, once it is written there
         self._action = action
         self._started_at = started_at
         self._done_bytes = 0
@@ -34,6 +40,11 @@ class Gauge:
     @property
     def done_bytes(self) -> int:
         return self._done_bytes
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether more bytes are to come, some having come."""
+        return self._done_bytes > 0 and not 0 < self._total_bytes <= self._done_bytes
 
     def expect(self, count: int) -> None:
         """Say that `count` more bytes will go by."""
@@ -65,6 +76,11 @@ class Transfers:
 
     def end(self, action: Action) -> None:
         self._gauges.pop(id_of(action), None)
+
+    def rows(self) -> dict[int, tuple[int, int]]:
+        """How far each is, by its row in the history file: bytes moved, bytes expected."""
+        read = {gauge.row: gauge.read() for gauge in self._gauges.values() if gauge.row}
+        return {row: (each.done_bytes, each.total_bytes) for row, each in read.items()}
 
     def read(self) -> tuple[Transfer, ...]:
         """Every running action's transfer, oldest first."""

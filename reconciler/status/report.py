@@ -35,6 +35,14 @@ class Report:
         return self.observed.progress
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every pool and remote that is wanted has been looked at, seen or not."""
+        return (
+            self.desired.pools.keys() <= self.observed.pools.keys()
+            and self.desired.remotes.keys() <= self.observed.remotes.keys()
+        )
+
+    @property
     def standings(self) -> list[JobStanding]:
         """How each job stands, by name; worked out once."""
         if not self._standings:

@@ -1,0 +1,195 @@
+"""Keeps the runs: opens and closes them as plans tell, and notes what becomes of each slot.
+
+A watcher that decides nothing: it reads reports, counts what moves, and writes the history file.
+Lines that are logged while a run's action is at work are kept with the run (`logs RUN`).
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from structlog.contextvars import get_contextvars
+
+from reconciler.clock import Clock
+from reconciler.executor.outcomes import state_of
+from reconciler.executor.records import Records
+from reconciler.executor.run_records import RunRecords, RunRow
+from reconciler.executor.transfers import Transfers
+from reconciler.ids import JobName, RunId, ScheduleId
+from reconciler.latest import Latest
+from reconciler.plan.reasons import Reason
+from reconciler.status.report import Report
+from reconciler.status.runs import (
+    OpenRun,
+    PassedSlot,
+    RunState,
+    Trigger,
+    open_runs,
+    passed_slots,
+)
+
+_LOOK_S = 2.0
+_LINES_WAITING_MAX = 10_000
+RUN_KEY = "run"
+"""Under which executing tasks say in structlog's context which run they work for."""
+
+
+class RunLines:
+    """A structlog processor: keeps the lines of runs until the keeper writes them down."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._waiting: deque[tuple[str, datetime, str, str, str]] = deque(maxlen=_LINES_WAITING_MAX)
+
+    def __call__(
+        self, _logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        run = get_contextvars().get(RUN_KEY)
+        if run:
+            fields = {key: str(value) for key, value in event.items() if key not in _NOT_FIELDS}
+            text = json.dumps(fields)
+            self._waiting.append((run, self._now(), method, str(event.get("event", "")), text))
+        return event
+
+    def take(self) -> list[tuple[str, datetime, str, str, str]]:
+        lines = []
+        while self._waiting:
+            lines.append(self._waiting.popleft())
+        return lines
+
+
+_NOT_FIELDS = frozenset({"event", "level", "timestamp", "exc_info", RUN_KEY})
+
+
+class RunKeeper:
+    """Follows reports until cancelled. transfers: what is moving; lines: None keeps no log."""
+
+    def __init__(
+        self,
+        report: Latest[Report | None],
+        records: Records,
+        transfers: Transfers,
+        clock: Clock,
+        lines: RunLines | None = None,
+    ) -> None:
+        self._report = report
+        self._records = records
+        self._runs = RunRecords(records)
+        self._transfers = transfers
+        self._clock = clock
+        self._lines = lines
+        self._open: dict[RunId, RunRow] = {}
+        self._slots: dict[tuple[JobName, ScheduleId], datetime] = {}
+
+    async def run(self) -> None:
+        """Note what happens, for ever."""
+        self._open = {row.id: row for row in await self._runs.open_rows()}
+        self._slots = await self._runs.slots()
+        bell = asyncio.Event()
+        self._report.ring(bell)
+        try:
+            while True:
+                bell.clear()
+                report = self._report.value
+                if report is not None and report.is_whole:
+                    await self._note(report)
+                await self._note_progress()
+                try:
+                    async with asyncio.timeout(_LOOK_S):
+                        await bell.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            if self._lines is not None:
+                await asyncio.shield(self._runs.add_lines(self._lines.take()))
+
+    async def _note_progress(self) -> None:
+        await self._records.progress(self._transfers.rows())
+        if self._lines is not None:
+            await self._runs.add_lines(self._lines.take())
+
+    async def _note(self, report: Report) -> None:
+        wanted = open_runs(report.plan, report.progress)
+        await self._note_slots(report, wanted)
+        for run in wanted.values():
+            await self._note_open(run)
+        working = {transfer.run for transfer in self._transfers.read()}
+        for run_id in self._open.keys() - wanted.keys() - working:
+            await self._close(report, self._open[run_id])
+
+    # ── slots ──
+
+    async def _note_slots(self, report: Report, wanted: dict[RunId, OpenRun]) -> None:
+        idle = frozenset(
+            JobName(held.subject.removeprefix("job "))
+            for held in report.plan.held
+            if held.reason is Reason.NO_VMS_MATCHED
+        )
+        newest = dict(self._slots)
+        for slot in passed_slots(report.desired, self._slots, idle, report.at):
+            newest[slot.job, slot.schedule] = slot.due
+            if slot.state is not None and slot.run not in self._open and slot.run not in wanted:
+                await self._note_passed(slot, report.at)
+        for job in report.desired.jobs.values():
+            for schedule in job.schedules:
+                last = schedule.schedule.last_due(report.at)
+                if (job.name, schedule.id) not in newest and last is not None:
+                    newest[job.name, schedule.id] = last
+        if newest != self._slots:
+            self._slots = newest
+            await self._runs.note_slots(newest)
+
+    async def _note_passed(self, slot: PassedSlot, now: datetime) -> None:
+        assert slot.state is not None
+        await self._runs.put(
+            RunRow(
+                id=slot.run,
+                job=slot.job,
+                due=slot.due,
+                cause=Trigger.SCHEDULED,
+                state=slot.state,
+                why=slot.why,
+                vms=0,
+                opened_at=now,
+                closed_at=now,
+            )
+        )
+
+    # ── runs ──
+
+    async def _note_open(self, run: OpenRun) -> None:
+        known = self._open.get(run.run)
+        row = known or RunRow(
+            id=run.run,
+            job=run.job,
+            due=run.due,
+            cause=run.cause,
+            state=RunState.PENDING,
+            why=run.why,
+            vms=len(run.vms),
+            opened_at=self._clock.now(),
+            closed_at=None,
+        )
+        has_begun = run.running or row.state is RunState.RUNNING
+        row = replace(
+            row,
+            state=RunState.RUNNING if has_begun else RunState.PENDING,
+            why=run.why,
+            vms=max(row.vms, len(run.vms)),
+        )
+        if row != known:
+            self._open[run.run] = row
+            await self._runs.put(row)
+
+    async def _close(self, report: Report, row: RunRow) -> None:
+        """Say how a run ended that nothing is wanted of any more."""
+        tries = await self._runs.tries_of(row.id)
+        cancelled = any(each.run == row.id for each in report.desired.cancellations)
+        state, why = state_of(tries, cancelled=cancelled, last_why=row.why)
+        del self._open[row.id]
+        now = self._clock.now()
+        await self._runs.put(replace(row, state=state, why=why, closed_at=now))
