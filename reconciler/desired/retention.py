@@ -1,17 +1,23 @@
 """What is kept: rules as data, and which restore points they keep, as a pure function.
 
-Each calendar rule (hourly … yearly) sorts points into buckets of the schedule's zone and keeps the
-*latest* point of each of the newest N buckets that hold any: a night that failed does not use up
-one of seven days. `last` keeps the newest N points, `within` all points younger than a span. A
-point stays if any rule keeps it; so one more rule, or a larger number, never deletes more.
+Each calendar rule (hourly … yearly) sorts points into buckets of the schedule's zone and keeps one
+point of each of the newest N buckets that hold any: a night that failed does not use up one of
+seven days. Which one is `bucket_keeps`: the *latest*, as restic has it, so that a day's point
+moves on until the day is over; or the *oldest*, as Xen Orchestra has it, so that a bucket's point
+is the one that it began with. `last` keeps the newest N points, `within` all points younger than a
+span. A point stays if any rule keeps it; so one more rule, or a larger number, never deletes more.
+
+Either way, pruning after every point leaves what pruning once at the end would have left (but for
+the oldest of a day that comes back, where a zone moves its clock at midnight).
 
 Weeks are ISO weeks (Monday to Sunday; 2027-01-01 lies in 2026-W53). Hours are real hours: the one
 that comes twice in autumn is two buckets. No rule at all keeps everything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from enum import StrEnum
 from functools import cache, lru_cache
 from math import floor
 from zoneinfo import ZoneInfo
@@ -28,6 +34,13 @@ _LAST_S = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // _SECOND
 _DAYS_MAX = 16384  # remembered per zone: forty-four years
 
 
+class BucketKeeps(StrEnum):
+    """Which point of an hour, day … year stays."""
+
+    LATEST = "Latest"
+    OLDEST = "Oldest"
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """Keep rules; 0 and None: no such rule. zone: IANA name whose calendar makes the buckets."""
@@ -40,6 +53,7 @@ class Retention:
     yearly: int = 0
     within: timedelta | None = None
     zone: str = "UTC"
+    bucket_keeps: BucketKeeps = BucketKeeps.LATEST
 
     def __post_init__(self) -> None:
         if min(self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly) < 0:
@@ -84,16 +98,34 @@ class Retention:
         for (buckets_of, name_of), count in zip(_CALENDARS, counts, strict=True):
             if not count:
                 continue
-            filled: set[int] = set()
-            index = len(walls)
-            for bucket in reversed(buckets_of(walls, seconds)):
-                index -= 1
-                if bucket in filled:
-                    continue
-                if len(filled) == count:
-                    break
-                filled.add(bucket)
+            buckets = buckets_of(walls, seconds)
+            chosen = self._oldest if self.bucket_keeps is BucketKeeps.OLDEST else self._latest
+            for bucket, index in chosen(buckets, count):
                 kept.setdefault(index, []).append(name_of(bucket))
+
+    @staticmethod
+    def _latest(buckets: list[int], count: int) -> Iterable[tuple[int, int]]:
+        filled: dict[int, int] = {}
+        index = len(buckets)
+        for bucket in reversed(buckets):
+            index -= 1
+            if bucket in filled:
+                continue
+            if len(filled) == count:
+                break
+            filled[bucket] = index
+        return filled.items()
+
+    @staticmethod
+    def _oldest(buckets: list[int], count: int) -> Iterable[tuple[int, int]]:
+        """Walk on to the end: where clocks are moved, an hour or a day may come back."""
+        filled: dict[int, int] = {}
+        index = len(buckets)
+        for bucket in reversed(buckets):
+            index -= 1
+            if bucket in filled or len(filled) < count:
+                filled[bucket] = index
+        return filled.items()
 
 
 # ── buckets: each is one integer, and has a name ──────────────────────────────────────────────────

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.desired.retention import Retention
+from reconciler.desired.retention import BucketKeeps, Retention
 
 ZONES = [
     "UTC",
@@ -52,6 +53,7 @@ retentions = st.builds(
     yearly=counts,
     within=st.none() | st.timedeltas(timedelta(), timedelta(days=9000)),
     zone=st.sampled_from(ZONES),
+    bucket_keeps=st.sampled_from(BucketKeeps),
 )
 
 
@@ -61,10 +63,12 @@ def oracle(rules: Retention, taken: list[datetime], now: datetime) -> set[int]:
     kept = set(range(len(taken))[-rules.last :]) if rules.last else set()
     zone = ZoneInfo(rules.zone)
     for name, bucket_of in BUCKETS.items():
-        newest: dict[object, int] = {}
+        buckets: dict[object, list[int]] = {}
         for index, instant in enumerate(taken):
-            newest[bucket_of(instant.astimezone(zone))] = index
-        kept |= set(sorted(newest.values())[::-1][: getattr(rules, name)])
+            buckets.setdefault(bucket_of(instant.astimezone(zone)), []).append(index)
+        newest = sorted(buckets.values(), key=max, reverse=True)[: getattr(rules, name)]
+        one_of = min if rules.bucket_keeps is BucketKeeps.OLDEST else max
+        kept |= {one_of(bucket) for bucket in newest}
     if rules.within is not None:
         kept |= {index for index, instant in enumerate(taken) if now - instant <= rules.within}
     return kept
@@ -76,6 +80,15 @@ def oracle(rules: Retention, taken: list[datetime], now: datetime) -> set[int]:
     Retention(weekly=1),
     [datetime(2026, 12, 31, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)],
     datetime(2027, 1, 2, tzinfo=UTC),
+)
+@example(  # midnight comes twice: the day that is left and entered again is one
+    Retention(daily=1, zone="America/St_Johns", bucket_keeps=BucketKeeps.OLDEST),
+    [
+        datetime(2010, 11, 7, 2, 30, 30, tzinfo=UTC),
+        datetime(2010, 11, 7, 2, 45, tzinfo=UTC),
+        datetime(2010, 11, 7, 4, tzinfo=UTC),
+    ],
+    datetime(2010, 11, 8, tzinfo=UTC),
 )
 def test_what_is_kept_is_what_the_rules_say(
     rules: Retention, taken: list[datetime], now: datetime
@@ -111,10 +124,48 @@ def test_pruning_twice_is_pruning_once(
     assert len(rules.keep(left, now)) == len(left)
 
 
+@settings(max_examples=300, deadline=None)
+@given(rules=retentions, taken=points.filter(bool))
+def test_pruning_after_every_point_is_pruning_once(rules: Retention, taken: list[datetime]) -> None:
+    """But for a day that is left, and entered again when the clock is moved at midnight."""
+    walls = [instant.astimezone(ZoneInfo(rules.zone)) for instant in taken]
+    for bucket_of in BUCKETS.values():
+        buckets = [bucket_of(wall) for wall in walls]
+        assume(len(list(groupby(buckets))) == len(set(buckets)))
+    left: list[datetime] = []
+    for instant in taken:
+        left.append(instant)
+        left = [left[index] for index in sorted(rules.keep(left, instant))]
+    assert left == [taken[index] for index in sorted(rules.keep(taken, taken[-1]))]
+
+
 @given(rules=retentions, taken=points.filter(bool))
 def test_any_counting_rule_keeps_the_newest_point(rules: Retention, taken: list[datetime]) -> None:
-    if any(getattr(rules, name) for name in RULES):
+    """So does `last` alone where buckets keep their oldest: why manifests ask for both."""
+    latest = rules.bucket_keeps is BucketKeeps.LATEST
+    if rules.last or (latest and any(getattr(rules, name) for name in RULES)):
         assert len(taken) - 1 in rules.keep(taken, taken[-1])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(list(BUCKETS)),
+    count=counts.filter(bool),
+    zone=st.sampled_from(ZONES),
+    taken=points.filter(bool),
+    more=st.integers(1, 40),
+)
+def test_the_oldest_of_a_bucket_stays_it_whatever_comes(
+    name: str, count: int, zone: str, taken: list[datetime], more: int
+) -> None:
+    """As long as the bucket counts: so a point kept for its month was so from the first day on."""
+    rules = Retention(**{name: count}, zone=zone, bucket_keeps=BucketKeeps.OLDEST)
+    later = [*taken, *(taken[-1] + timedelta(hours=7 * number) for number in range(1, more))]
+    before = {taken[index]: why for index, why in rules.keep(taken, taken[-1]).items()}
+    after = {later[index]: why for index, why in rules.keep(later, later[-1]).items()}
+    still = {why for names in after.values() for why in names}
+    for instant, names in before.items():
+        assert set(names) & still <= set(after.get(instant, ()))
 
 
 @settings(max_examples=200, deadline=None)

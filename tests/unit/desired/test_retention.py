@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.desired.retention import Retention
+from reconciler.desired.retention import BucketKeeps, Retention
 
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -32,6 +32,16 @@ def test_the_latest_point_of_a_day_is_kept_with_its_names() -> None:
     taken = [NOON - timedelta(hours=6), NOON, NOON + timedelta(hours=6)]
     assert Retention(daily=7, monthly=1, yearly=1).keep(taken, NOON) == {
         2: ("daily 2026-06-15", "monthly 2026-06", "yearly 2026")
+    }
+
+
+def test_the_oldest_point_of_a_day_is_kept_where_that_is_asked_for() -> None:
+    taken = [NOON - timedelta(days=1), *(NOON + timedelta(hours=hours) for hours in (-6, 0, 6))]
+    rules = Retention(last=1, daily=2, monthly=1, bucket_keeps=BucketKeeps.OLDEST)
+    assert rules.keep(taken, NOON) == {
+        3: ("last",),
+        1: ("daily 2026-06-15",),
+        0: ("daily 2026-06-14", "monthly 2026-06"),
     }
 
 
