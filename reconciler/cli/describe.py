@@ -19,6 +19,7 @@ from reconciler.cli.options import State, Timeout, span_option
 from reconciler.cli.output import put_json, put_yaml
 from reconciler.cli.runs import Run
 from reconciler.cli.state import StateDirectory, state_directory
+from reconciler.clock import SystemClock
 from reconciler.status.report import Report
 
 Output = Literal["text", "json", "yaml"]
@@ -55,7 +56,7 @@ def describe(
     place = state_directory(state)
     if wanted is Kind.RUNS:
         desired = load(directories) if directories else None
-        _put(descriptions.run(read_runs(place, desired), name), output)
+        _put(descriptions.run(read_runs(place, desired), name, SystemClock().now()), output)
         return
     scope = load_needed(wanted, directories)
     if wanted is Kind.POINTS:

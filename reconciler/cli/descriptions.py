@@ -23,7 +23,16 @@ from reconciler.cli.escape import escape
 from reconciler.cli.exits import Failure
 from reconciler.cli.listings import iso_of, time_of
 from reconciler.cli.points import Located, all_points, choose
-from reconciler.cli.runs import RUN_HEADERS, RUN_NARROW, Run, run_dict, run_row, try_dict
+from reconciler.cli.runs import (
+    PART_HEADERS,
+    RUN_HEADERS,
+    RUN_NARROW,
+    Run,
+    part_row,
+    run_dict,
+    run_row,
+    try_dict,
+)
 from reconciler.desired.state import Job
 from reconciler.observed.chain import BrokenChain, Chains, History
 from reconciler.observed.pool import PoolView, Vm
@@ -327,14 +336,15 @@ def _files(located: Located, number: int) -> tuple[list[dict[str, Any]], str]:
     ], why
 
 
-def run(runs: Sequence[Run], name: str) -> Description:
-    """Raises Failure: no such run is recorded."""
+def run(runs: Sequence[Run], name: str, now: datetime) -> Description:
+    """now: for how long what runs has been running. Raises Failure: no such run is recorded."""
     wanted = next((each for each in runs if each.name == name), None)
     if wanted is None:
         known = ", ".join(each.name for each in runs[:_RUNS_SHOWN])
         raise Failure("no such run is recorded", subject=name, hint=f"the last: {known or 'none'}")
     facts = [
         *(("Name", wanted.name), ("Job", wanted.job), ("State", wanted.state.value)),
+        *(("Cause", wanted.cause or None), ("Why", wanted.why() or None)),
         *(("Due", time_of(wanted.due)), ("Started", time_of(wanted.started_at))),
         ("Took", None if wanted.duration is None else render_span(wanted.duration)),
         *(("VMs", wanted.vms), ("Points", wanted.points), ("Failures", wanted.failures)),
@@ -354,7 +364,9 @@ def run(runs: Sequence[Run], name: str) -> Description:
     ]
     headers = ("STARTED", "ACTION", "VM", "PLACE", "OUTCOME", "SIZE", "WHY")
     document = {**run_dict(wanted), "tries": [try_dict(each) for each in reversed(wanted.tries)]}
-    return Description(facts, document, (Table("Tries", headers, rows),))
+    parts = [part_row(part, now) for part in wanted.parts()]
+    tables = (Table("Restore points", PART_HEADERS, parts), Table("Tries", headers, rows))
+    return Description(facts, document, tables)
 
 
 def _time(iso: str | None) -> str:

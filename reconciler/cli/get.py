@@ -21,6 +21,7 @@ from reconciler.cli.runs import RUN_HEADERS, RUN_NARROW, Run, run_dict, run_row,
 from reconciler.cli.state import StateDirectory, state_directory
 from reconciler.desired.state import Desired
 from reconciler.executor.records import read_tries
+from reconciler.executor.run_records import read_runs as read_rows
 from reconciler.status.report import Report
 
 _TRIES_MAX = 100_000  # read of a history: about a year of a hundred VMs each night
@@ -118,14 +119,16 @@ def read_runs(state: StateDirectory, desired: Desired | None) -> list[Run]:
         say(f"no history in {state.path}: nothing has run with it", "warning")
         return []
     try:
-        tries = read_tries(state.records, state.live_owner(), _TRIES_MAX)
+        owner = state.live_owner()
+        tries = read_tries(state.records, owner, _TRIES_MAX)
+        rows = read_rows(state.records, owner)
     except (sqlite3.Error, ValueError) as error:
         raise Failure(
             f"cannot be read: {error}",
             subject=f"history {state.records}",
             hint="it decides nothing: remove it, and only history is lost",
         ) from error
-    runs = runs_of(tries)
+    runs = runs_of(tries, rows)
     return [run for run in runs if desired is None or run.job in desired.jobs]
 
 

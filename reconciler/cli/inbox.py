@@ -6,6 +6,9 @@ next reconciler takes it up. Written under a temporary name and renamed, like ev
 
     requests/<id>.json     {"job": …, "at": …, "answer": true}   removed when settled
     answers/<id>.json      {"parts": [{…}, …], "error": …}        removed by who asked, or by age
+    cancellations/<id>.json  {"run": …, "at": …}                 removed by age
+
+A cancellation stays: it is what says that a run's slot is dealt with, until long after that slot.
 """
 
 import asyncio
@@ -22,8 +25,8 @@ import structlog
 
 from reconciler.cli.settlement import Part, PartState, is_settled, parts_of
 from reconciler.clock import Clock
-from reconciler.desired.state import RunRequest
-from reconciler.ids import JobName
+from reconciler.desired.state import Cancellation, RunRequest
+from reconciler.ids import JobName, RunId
 from reconciler.latest import Latest
 from reconciler.status.report import Report
 
@@ -31,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
 _KEPT = timedelta(days=1)  # an answer that nobody took
+_CANCELLED_KEPT = timedelta(days=400)  # longer than the longest time between two slots
 _BYTES_MAX = 64 * 1024
 _OPEN_MAX = 1000  # requests taken up at once
 
@@ -56,15 +60,20 @@ class Inbox:
 
     def __init__(self, directory: Path, clock: Clock) -> None:
         self.requests: Latest[tuple[RunRequest, ...]] = Latest(())
+        self.cancellations: Latest[tuple[Cancellation, ...]] = Latest(())
         self._directory = directory
         self._clock = clock
         self._open: dict[str, _Letter] = {}
+        self._odd: set[str] = set()
 
     async def run(self, read_report: Callable[[], Report | None]) -> None:
         """Follow the directory for ever."""
         while True:
             await asyncio.to_thread(self._take_up)
             self._publish()
+            cancelled = await asyncio.to_thread(self._read_cancellations)
+            if cancelled != self.cancellations.value:
+                self.cancellations.put(cancelled)
             report = read_report()
             if report is not None:
                 for name, letter in list(self._open.items()):
@@ -89,6 +98,22 @@ class Inbox:
                 log.warning("request not understood", path=str(path), why=str(error))
                 answer = Answer(error=f"the request was not understood: {error}")
                 self._settle(path.stem, answer, wants_answer=True)
+
+    def _read_cancellations(self) -> tuple[Cancellation, ...]:
+        found = []
+        oldest = self._clock.now() - _CANCELLED_KEPT
+        for path in sorted((self._directory / "cancellations").glob("*.json"))[:_OPEN_MAX]:
+            try:
+                content = _read(path)
+                if datetime.fromisoformat(content["at"]) < oldest:
+                    path.unlink(missing_ok=True)
+                else:
+                    found.append(Cancellation(RunId(str(content["run"]))))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                if path.stem not in self._odd:
+                    self._odd.add(path.stem)
+                    log.warning("cancellation not understood", path=str(path), why=str(error))
+        return tuple(found)
 
     def _judge(self, request: RunRequest, report: Report) -> Answer | None:
         """Say how a request ended; None while it has not."""
@@ -127,6 +152,12 @@ def ask(directory: Path, request: RunRequest, *, wants_answer: bool = True) -> s
     content = {"job": request.job, "at": request.at.isoformat(), "answer": wants_answer}
     _write(directory / "requests" / f"{name}.json", content)
     return name
+
+
+def cancel(directory: Path, run: RunId, at: datetime) -> None:
+    """Leave word that a run is to end, for the reconciler at work or the next one to start."""
+    content = {"run": run, "at": at.isoformat()}
+    _write(directory / "cancellations" / f"{secrets.token_hex(8)}.json", content)
 
 
 def take_answer(directory: Path, name: str) -> Answer | None:

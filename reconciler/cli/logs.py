@@ -6,13 +6,15 @@ of VMs are in them; JSON escapes by itself.
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from datetime import datetime
 from typing import Any, Literal
 
 import structlog
 
 from reconciler.cli.escape import escape, escape_lines
 from reconciler.cli.messages import coloured
+from reconciler.executor.run_keeper import RunLines
 
 LogFormat = Literal["console", "json"]
 
@@ -44,6 +46,14 @@ def set_up(log_format: LogFormat = "console", level: str = "INFO") -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("reconciler").setLevel(level)
+
+
+def keep_lines(now: Callable[[], datetime]) -> RunLines:
+    """Keep the lines of runs from now on, for the history file."""
+    lines = RunLines(now)
+    processors = structlog.get_config()["processors"]
+    structlog.configure(processors=[lines, *processors])
+    return lines
 
 
 def _renderers(log_format: LogFormat) -> list[structlog.typing.Processor]:

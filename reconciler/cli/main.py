@@ -27,6 +27,8 @@ COMMANDS = {
     "get": Address("reconciler.cli.get", "get", "List pools, remotes, jobs, VMs, points or runs."),
     "describe": Address("reconciler.cli.describe", "describe", "Show all that is known of one."),
     "backup": Address("reconciler.cli.backup", "backup", "Run a job now."),
+    "cancel": Address("reconciler.cli.cancel", "cancel", "Cancel a run."),
+    "logs": Address("reconciler.cli.run_logs", "logs", "Show the log of a run."),
     "restore": Address("reconciler.cli.restore", "restore", "Restore a VM, or one disk to a file."),
     "lab": Address("reconciler.lab.command", "app", "A simulated pool with real disks."),
     "demo": Address("reconciler.cli.demo", "demo", "See the main job work, on a simulated pool."),

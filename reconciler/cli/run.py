@@ -86,7 +86,12 @@ class _Server:
             await manifests.newer_than(0)
             self._join(manifests, inbox, desired)
             reconciler = Reconciler(
-                desired, clock, reveal, records=self.place.records, owner=self.owner
+                desired,
+                clock,
+                reveal,
+                records=self.place.records,
+                owner=self.owner,
+                lines=logs.keep_lines(clock.now),
             )
             group.create_task(self._join_on(manifests, inbox, desired))
             group.create_task(inbox.run(lambda: reconciler.report.value))
@@ -127,6 +132,7 @@ class _Server:
         bell = asyncio.Event()
         manifests.ring(bell)
         inbox.requests.ring(bell)
+        inbox.cancellations.ring(bell)
         while True:
             await bell.wait()
             bell.clear()
@@ -141,6 +147,7 @@ class _Server:
             state,
             approvals=(*state.approvals, *self.approvals),
             requests=(*state.requests, *inbox.requests.value),
+            cancellations=(*state.cancellations, *inbox.cancellations.value),
         )
         if whole != desired.value:
             desired.put(whole)

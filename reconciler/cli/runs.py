@@ -1,47 +1,45 @@
 """Runs, told from records: what was tried for one job and one due time, and how it stands.
 
-A run is not a thing that exists anywhere; it is the sum of the tries that settle one debt. Its
-state follows from the newest try of each thing it was to do. Pure.
+A run that was noted stands as it was noted; one of an older history is the sum of the tries that
+settle one debt, and its state follows from the newest try of each thing it was to do. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from reconciler.executor.records import Try
+from reconciler.executor.run_records import RunRow
 from reconciler.ids import stamp_of
+from reconciler.status.runs import RunState
 from reconciler.units import render_size, render_span
 
-_BACKUP_VERBS = frozenset({"snapshot", "export"})
-
-
-class RunState(StrEnum):
-    RUNNING = "Running"
-    SUCCEEDED = "Succeeded"
-    PARTIALLY_FAILED = "PartiallyFailed"
-    FAILED = "Failed"
-    INTERRUPTED = "Interrupted"  # begun and not finished, and nobody is at it now
+_SENDING = frozenset({"export", "replicate"})
+_BACKUP_VERBS = _SENDING | {"snapshot"}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """job, due: which debt. points: restore points made. failures: things whose newest try failed.
 
-    bytes: moved, by every try. tries: newest first, all of them.
+    cause: what asked for it, "" where that was not noted. started_at: of the first try; None while
+    there is none. bytes: moved, by every try. tries: newest first, all of them. noted_why: what is,
+    or was, in the way of the whole.
     """
 
     job: str
     due: datetime
     state: RunState
+    cause: str
     vms: int
     points: int
     failures: int
     bytes: int
-    started_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
     tries: tuple[Try, ...]
+    noted_why: str = ""
 
     @property
     def name(self) -> str:
@@ -49,44 +47,67 @@ class Run:
 
     @property
     def duration(self) -> timedelta | None:
-        return None if self.ended_at is None else self.ended_at - self.started_at
+        if self.ended_at is None or self.started_at is None:
+            return None
+        return self.ended_at - self.started_at
 
     def why(self) -> str:
-        """The newest failure's words; "" if the run has none."""
-        return next((each.why for each in self.tries if each.outcome == "Failed"), "")
+        """The newest failure's words, else what is noted of the whole; "" if all is well."""
+        if self.state is RunState.SUCCEEDED:
+            return ""
+        return next((each.why for each in self.tries if each.outcome == "Failed"), self.noted_why)
+
+    def parts(self) -> list[Try]:
+        """The newest try of each point that the run was to make, by VM and place."""
+        found = [each for each in _newest(self.tries).values() if each.verb in _SENDING]
+        return sorted(found, key=lambda each: (each.vm_name, each.place))
 
 
-def runs_of(tries: Iterable[Try]) -> list[Run]:
-    """Group tries (newest first) into runs, newest first. Housekeeping alone is no run."""
+def runs_of(tries: Iterable[Try], rows: Iterable[RunRow] = ()) -> list[Run]:
+    """Group tries (newest first) into runs, newest first. Housekeeping alone is no run.
+
+    rows: the runs that were noted, with or without tries.
+    """
     groups: dict[tuple[str, datetime], list[Try]] = {}
     for each in tries:
         if each.job is not None:
             groups.setdefault((each.job, each.due), []).append(each)
+    noted = {(str(row.job), row.due): row for row in rows}
     runs = [
-        _run(job, due, group)
+        _run(job, due, group, noted.get((job, due)))
         for (job, due), group in groups.items()
-        if any(each.verb in _BACKUP_VERBS for each in group)
+        if (job, due) in noted or any(each.verb in _BACKUP_VERBS for each in group)
     ]
+    runs += [_run(*key, [], row) for key, row in noted.items() if key not in groups]
     return sorted(runs, key=lambda run: (run.due, run.job), reverse=True)
 
 
-def _run(job: str, due: datetime, group: list[Try]) -> Run:
+def _newest(tries: Iterable[Try]) -> dict[tuple[str, str | None, str], Try]:
     newest: dict[tuple[str, str | None, str], Try] = {}
-    for each in group:
+    for each in tries:
         newest.setdefault((each.verb, each.vm, each.place), each)
-    state = _state(newest)
+    return newest
+
+
+def _run(job: str, due: datetime, group: Sequence[Try], row: RunRow | None) -> Run:
+    newest = _newest(group)
+    state = _state(newest) if row is None else row.state
     ends = [each.ended_at for each in group if each.ended_at is not None]
+    is_open = state in (RunState.RUNNING, RunState.PENDING)
+    vms = len({each.vm for each in group if each.verb in _BACKUP_VERBS})
     return Run(
         job=job,
         due=due,
         state=state,
-        vms=len({each.vm for each in group if each.verb in _BACKUP_VERBS}),
-        points=sum(1 for (verb, _, _), each in newest.items() if verb == "export" and _done(each)),
+        cause="" if row is None else row.cause.value,
+        vms=vms if row is None else max(vms, row.vms),
+        points=sum(1 for (verb, _, _), each in newest.items() if verb in _SENDING and _done(each)),
         failures=sum(1 for each in newest.values() if each.outcome == "Failed"),
         bytes=sum(each.bytes for each in group),
-        started_at=min(each.started_at for each in group),
-        ended_at=max(ends) if ends and state is not RunState.RUNNING else None,
+        started_at=min((each.started_at for each in group), default=None),
+        ended_at=max(ends) if ends and not is_open else None,
         tries=tuple(group),
+        noted_why="" if row is None else row.why,
     )
 
 
@@ -95,7 +116,7 @@ def _state(newest: dict[tuple[str, str | None, str], Try]) -> RunState:
 
     One that a kill kept from noting its end, but that was exported later, was whole all the same.
     """
-    exported = {vm for verb, vm, _ in newest if verb == "export"}
+    exported = {vm for verb, vm, _ in newest if verb in _SENDING}
     outcomes = {
         each.outcome
         for (verb, vm, _), each in newest.items()
@@ -111,8 +132,12 @@ def _state(newest: dict[tuple[str, str | None, str], Try]) -> RunState:
         return RunState.INTERRUPTED
     if "Failed" not in outcomes:
         return RunState.SUCCEEDED
-    made = any(verb == "export" and _done(each) for (verb, _, _), each in newest.items())
+    made = any(verb in _SENDING and _done(each) for (verb, _, _), each in newest.items())
     return RunState.PARTIALLY_FAILED if made else RunState.FAILED
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
 
 
 def _done(each: Try) -> bool:
@@ -126,12 +151,13 @@ def run_dict(run: Run) -> dict[str, Any]:
         "job": run.job,
         "due": run.due.isoformat(),
         "state": run.state.value,
+        "cause": run.cause or None,
         "vms": run.vms,
         "points": run.points,
         "failures": run.failures,
         "bytes": run.bytes,
-        "startedAt": run.started_at.isoformat(),
-        "endedAt": None if run.ended_at is None else run.ended_at.isoformat(),
+        "startedAt": _iso(run.started_at),
+        "endedAt": _iso(run.ended_at),
         "durationSeconds": None if run.duration is None else run.duration.total_seconds(),
         "why": run.why() or None,
     }
@@ -151,9 +177,32 @@ def try_dict(each: Try) -> dict[str, Any]:
         "outcomeReason": each.outcome_reason or None,
         "why": each.why or None,
         "bytes": each.bytes,
+        "totalBytes": each.total_bytes or None,
         "startedAt": each.started_at.isoformat(),
-        "endedAt": None if each.ended_at is None else each.ended_at.isoformat(),
+        "endedAt": _iso(each.ended_at),
     }
+
+
+PART_HEADERS = ("VM", "PLACE", "STATE", "SIZE", "OF", "TOOK", "RATE", "LEFT", "REASON")
+
+
+def part_row(part: Try, now: datetime) -> list[str]:
+    """Render one point of a run, made or not, as a row of a table."""
+    took = (part.ended_at or now) - part.started_at
+    rate = part.bytes / took.total_seconds() if took > timedelta() else 0.0
+    is_running = part.outcome == "Running"
+    left_s = (part.total_bytes - part.bytes) / rate if is_running and rate else 0.0
+    return [
+        part.vm_name,
+        part.place,
+        part.outcome,
+        render_size(part.bytes),
+        render_size(part.total_bytes) if is_running and part.total_bytes else "",
+        render_span(timedelta(seconds=round(took.total_seconds()))),
+        f"{render_size(round(rate))}/s" if rate else "",
+        render_span(timedelta(seconds=round(left_s))) if left_s > 0 else "",
+        part.outcome_reason,
+    ]
 
 
 RUN_HEADERS = ("NAME", "STATE", "VMS", "POINTS", "FAILED", "SIZE", "STARTED", "TOOK", "WHY")
@@ -169,7 +218,7 @@ def run_row(run: Run) -> list[str]:
         str(run.points),
         str(run.failures),
         render_size(run.bytes),
-        f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        "" if run.started_at is None else f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
         "" if run.duration is None else render_span(run.duration),
         run.why(),
     ]

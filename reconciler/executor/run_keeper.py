@@ -174,7 +174,7 @@ class RunKeeper:
             opened_at=self._clock.now(),
             closed_at=None,
         )
-        has_begun = run.running or row.state is RunState.RUNNING
+        has_begun = run.running or row.state in (RunState.RUNNING, RunState.INTERRUPTED)
         row = replace(
             row,
             state=RunState.RUNNING if has_begun else RunState.PENDING,

@@ -86,13 +86,13 @@ class RunRecords:
         records.prepare(SCHEMA)
 
     async def open_rows(self) -> list[RunRow]:
-        """Take over the runs that somebody before us left open."""
+        """The runs that somebody before us left open: interrupted, until they go on."""
 
-        def take(connection: sqlite3.Connection) -> list[RunRow]:
+        def read(connection: sqlite3.Connection) -> list[RunRow]:
             rows = connection.execute("select * from runs where closed_at is null").fetchall()
-            return [_row_of(row, interrupted=False) for row in rows]
+            return [_row_of(row, interrupted=True) for row in rows]
 
-        return await self._records.do(take) or []
+        return await self._records.do(read) or []
 
     async def put(self, row: RunRow) -> None:
         """Write a run down as it stands now."""

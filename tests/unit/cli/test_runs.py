@@ -126,6 +126,7 @@ def test_for_programs() -> None:
         "job": "nightly",
         "due": "2026-01-09T02:00:00+00:00",
         "state": "Failed",
+        "cause": None,
         "vms": 1,
         "points": 0,
         "failures": 1,
