@@ -218,7 +218,7 @@ async def test_lines_of_a_runs_actions_are_kept_with_it(tmp_path: Path) -> None:
     finally:
         structlog.configure(**before)
     async with bench.keeping(), asyncio.timeout(10):
-        while not (found := read_lines(bench.path, RUN)):
+        while not (found := read_lines(bench.path, RUN)):  # noqa: ASYNC110 (a file rings no bell)
             await asyncio.sleep(0.01)
     (line,) = found
     assert (line.event, line.level) == ("action ended", "info")
