@@ -37,6 +37,13 @@ VM_KEY = "xo:backup:vm"
 CONTENT_KEY = "xo:backup:contentKey"
 QCOW2_FIX_KEY = "xo:backup:includeNonNbdQcow2Fix"
 EXPORTED_KEY = "xo:backup:exported"
+SR_KEY = "xo:backup:sr"
+SOURCE_KEY = "xo:copy_of"
+
+# of replicas (replica_marks.py)
+STAMP_KEY = "reconciler:stamp"
+VM_NAME_KEY = "reconciler:vm-name"
+LIVE_DISK_KEY = "reconciler:disk"
 
 MARK_KEYS = frozenset(
     {
@@ -52,16 +59,19 @@ MARK_KEYS = frozenset(
         QCOW2_FIX_KEY,
         "xo:backup:deltaChainLength",
         EXPORTED_KEY,
-        "xo:backup:sr",
-        "xo:copy_of",
+        SR_KEY,
+        SOURCE_KEY,
+        STAMP_KEY,
+        VM_NAME_KEY,
+        LIVE_DISK_KEY,
         "xo:base_delta",
         "xo:base_delta_vdi",
     }
 )
 """Everything that a backup says about a snapshot; none of it belongs on a live VM or disk."""
 
-REPLICA_KEYS = frozenset({"xo:copy_of", "xo:backup:sr"})
-"""A live VM with one of these is a backup itself."""
+REPLICA_KEYS = frozenset({SOURCE_KEY, SR_KEY})
+"""A VM with one of these is a backup itself, and its snapshots are no sources of backups."""
 
 _LIST_MAX = 256
 _SCHEDULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -73,13 +83,12 @@ def write_marks(marks: Marks, of: str, other_config: Mapping[str, str]) -> dict[
 
     of: uuid of the object that the marks go on.
     """
-    instant = instant_of(marks.stamp)
     kept = {key: value for key, value in other_config.items() if key not in MARK_KEYS}
     return {
         **kept,
         JOB_KEY: marks.job,
         SCHEDULE_KEY: marks.schedules[0] if marks.schedules else "",
-        DATETIME_KEY: instant.strftime("%Y%m%dT%H:%M:%SZ"),
+        DATETIME_KEY: render_datetime(marks.stamp),
         VM_KEY: marks.vm,
         QCOW2_FIX_KEY: "true",
         SCHEDULES_KEY: ",".join(marks.schedules),
@@ -101,12 +110,12 @@ def read_marks(other_config: Mapping[str, str], of: str) -> Marks | None:
     """
     if other_config.get(OWNER_KEY) != OWNER or other_config.get(SELF_KEY) != of:
         return None
+    if other_config.keys() & REPLICA_KEYS:
+        return None
     return Marks(
         job=JobId(_uuid(other_config, JOB_KEY)),
-        schedules=tuple(
-            ScheduleId(part) for part in _list(other_config, SCHEDULES_KEY, _SCHEDULE_ID)
-        ),
-        stamp=_stamp(other_config.get(DATETIME_KEY, "")),
+        schedules=parse_schedules(other_config),
+        stamp=parse_datetime(other_config.get(DATETIME_KEY, "")),
         vm=VmUuid(_uuid(other_config, VM_KEY)),
         disks=tuple(DiskUuid(part) for part in _list(other_config, DISKS_KEY, UUID)),
     )
@@ -131,7 +140,22 @@ def _list(other_config: Mapping[str, str], key: str, shape: re.Pattern[str]) -> 
     return parts
 
 
-def _stamp(text: str) -> Stamp:
+def parse_schedules(other_config: Mapping[str, str]) -> tuple[ScheduleId, ...]:
+    """The schedules that a mark names, in Xen Orchestra's key if ours is not there.
+
+    Raises ValueError.
+    """
+    key = SCHEDULES_KEY if SCHEDULES_KEY in other_config else SCHEDULE_KEY
+    return tuple(ScheduleId(part) for part in _list(other_config, key, _SCHEDULE_ID))
+
+
+def render_datetime(stamp: Stamp) -> str:
+    """`20260101T020000Z` → `20260101T02:00:00Z`."""
+    return instant_of(stamp).strftime("%Y%m%dT%H:%M:%SZ")
+
+
+def parse_datetime(text: str) -> Stamp:
+    """The other way round. Raises ValueError."""
     found = _DATETIME.fullmatch(text)
     if found is None:
         raise ValueError(f"{DATETIME_KEY} is not an instant")

@@ -5,7 +5,7 @@ what the pool holds. What cannot be understood is never silently missing: a VM w
 disk is shown as busy, because a backup of the other disks would look like one of the VM.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,9 +23,11 @@ from reconciler.observed.pool import (
     Snapshot,
     Vm,
 )
+from reconciler.observed.replica import Replica
 from reconciler.observers.pool_tables import PoolTables, Touched
+from reconciler.observers.replica_fold import replica_of, storage
 from reconciler.xapi.events import Change
-from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
+from reconciler.xapi.records import HINDERS_SNAPSHOT, VdiRecord, VmRecord
 
 UNREADABLE_DISK = "unreadable disk"
 """Stands among a VM's operations when one of its disks makes no sense."""
@@ -50,6 +52,7 @@ class PoolFold:
         self._uuid_of: dict[str, VmUuid] = {}
         self._orphans: dict[str, OrphanDiskSnapshot] = {}
         self._strays: dict[str, Snapshot] = {}
+        self._replicas: dict[str, Replica] = {}
         self._odd: dict[str, tuple[str, ...]] = {}
         self._view: PoolView | None = None
         self._touched = Touched()
@@ -86,6 +89,7 @@ class PoolFold:
             ref = self._pending.pop()
             self._changed |= self._fold_vm(ref)
             self._changed |= self._fold_stray(ref)
+            self._changed |= self._fold_replica(ref)
         return not self._pending
 
     def view(self, as_of: datetime) -> PoolView:
@@ -146,6 +150,14 @@ class PoolFold:
                 self._strays[ref] = stray
         return self._strays.get(ref) != before
 
+    def _fold_replica(self, ref: str) -> bool:
+        before = self._replicas.pop(ref, None)
+        record = self._tables.vms.get(ref)
+        replica = replica_of(self._tables, record) if record is not None else None
+        if replica is not None:
+            self._replicas[ref] = replica
+        return replica != before
+
     def _fold_orphan(self, ref: str) -> bool:
         before = self._orphans.pop(ref, None)
         record = self._tables.vdis.get(ref)
@@ -188,7 +200,7 @@ class PoolFold:
 
     def _disks(self, record: VmRecord, odd: list[str]) -> tuple[tuple[Disk, ...], bool]:
         disks, all_readable = [], True
-        for vbd, vdi in self._joined(record):
+        for vbd, vdi in self._tables.disks_of(record):
             if vdi is None:
                 all_readable = False
                 where = f"at position {vbd.position}" if vbd is not None else "at some position"
@@ -203,7 +215,7 @@ class PoolFold:
     def _snapshot(self, record: VmRecord, odd: list[str], of: VmUuid | None) -> Snapshot:
         marks = _marks(record, odd, of)
         disks = []
-        for _, vdi in self._joined(record):
+        for _, vdi in self._tables.disks_of(record):
             if vdi is None:
                 odd.append(f"snapshot {record.uuid}: one of its disks cannot be understood")
             elif vdi.type != _CHANGED_BLOCKS_ONLY:
@@ -224,15 +236,6 @@ class PoolFold:
             marks=marks,
             disks=tuple(disks),
         )
-
-    def _joined(self, record: VmRecord) -> Iterator[tuple[VbdRecord | None, VdiRecord | None]]:
-        """The disks of a VM: drives and empty ones left out, None for what makes no sense."""
-        for ref in record.vbds:
-            vbd = self._tables.vbds.get(ref)
-            if vbd is None:
-                yield None, None
-            elif vbd.type == "Disk" and vbd.vdi is not None:
-                yield vbd, self._tables.vdis.get(vbd.vdi)
 
     def _sr(self, vdi: VdiRecord) -> str:
         sr = self._tables.srs.get(vdi.sr or "")
@@ -259,7 +262,14 @@ class PoolFold:
             orphans=tuple(sorted(orphans, key=lambda each: each.uuid)),
             strays=tuple(sorted(strays, key=lambda each: each.uuid)),
             unreadable=tuple(sorted(odd)[:_UNREADABLE_MAX]),
+            srs=storage(self._tables),
+            replicas=tuple(sorted(self._replicas.values(), key=_age)),
         )
+
+
+def _age(replica: Replica) -> tuple[str, str, str]:
+    """Sorts the oldest first, and in one order always."""
+    return replica.stamp, replica.replica, replica.snapshot or ""
 
 
 def _marks(record: VmRecord, odd: list[str], of: VmUuid | None) -> Marks | None:

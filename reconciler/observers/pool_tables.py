@@ -26,7 +26,9 @@ from reconciler.xapi.wire import Json
 WANTED: Classes = {
     "pool": frozenset({"uuid", "name_label", "master", "default_SR"}),
     "host": frozenset({"uuid", "name_label", "address", "software_version"}),
-    "SR": frozenset({"uuid", "name_label", "type", "content_type"}),
+    "SR": frozenset(
+        {"uuid", "name_label", "type", "content_type", "physical_size", "physical_utilisation"}
+    ),
     "VM": frozenset(
         {
             "uuid",
@@ -40,6 +42,7 @@ WANTED: Classes = {
             "snapshot_time",
             "tags",
             "current_operations",
+            "blocked_operations",
             "VBDs",
             "other_config",
         }
@@ -68,7 +71,7 @@ R = TypeVar("R", PoolRecord, HostRecord, SrRecord, VmRecord, VbdRecord, VdiRecor
 class Touched:
     """What a batch of changes concerns. vms: references of VMs and snapshots, old and new.
 
-    header: the pool itself or a host. everything: no telling; look at all.
+    header: the pool itself, a host or storage. everything: no telling; look at all.
     """
 
     vms: set[str] = field(default_factory=set)
@@ -118,6 +121,15 @@ class PoolTables:
         """Snapshots of a VM, by reference of the VM, in no order."""
         for ref in self._snapshots_of_vm.get(vm, ()):
             yield self.vms[ref]
+
+    def disks_of(self, vm: VmRecord) -> Iterator[tuple[VbdRecord | None, VdiRecord | None]]:
+        """The disks of a VM: drives and empty ones left out, None for what makes no sense."""
+        for ref in vm.vbds:
+            vbd = self.vbds.get(ref)
+            if vbd is None:
+                yield None, None
+            elif vbd.type == "Disk" and vbd.vdi is not None:
+                yield vbd, self.vdis.get(vbd.vdi)
 
     def vbds_of_vdi(self, vdi: str) -> Iterator[VbdRecord]:
         for ref in self._vbds_of_vdi.get(vdi, ()):
@@ -171,6 +183,7 @@ class PoolTables:
 
     def _apply_sr(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.srs, change, SrRecord)
+        touched.header |= before != after
         if (before and before.uuid) != (after and after.uuid):
             touched.everything = True
 

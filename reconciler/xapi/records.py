@@ -88,6 +88,13 @@ class _Fields:
             raise self.bad(f"{name} is not a size")
         return value
 
+    def size_if_known(self, name: str) -> int | None:
+        """A size; None where there is none to tell (-1) or it is nonsense."""
+        try:
+            return self.size(name) if name in self._record else None
+        except BadRecord:
+            return None
+
     def ref(self, name: str) -> str | None:
         """A reference; None for the null one."""
         value = self._record.get(name, "")
@@ -173,11 +180,15 @@ class HostRecord:
 
 @dataclass(frozen=True, slots=True)
 class SrRecord:
+    """total_bytes, used_bytes: None where the storage does not say."""
+
     ref: str
     uuid: str
     name: str
     type: str
     content_type: str
+    total_bytes: int | None
+    used_bytes: int | None
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -190,6 +201,8 @@ class SrRecord:
             fields.text("name_label"),
             fields.text("type"),
             fields.text("content_type"),
+            fields.size_if_known("physical_size"),
+            fields.size_if_known("physical_utilisation"),
             record if keep_raw else _NO_RAW,
         )
 
@@ -198,7 +211,7 @@ class SrRecord:
 class VmRecord:
     """A VM, a snapshot of one, a template or a control domain: XAPI keeps them in one class.
 
-    operations: names of operations under way.
+    operations: names of operations under way. blocked: of those that somebody blocked.
     """
 
     ref: str
@@ -212,6 +225,7 @@ class VmRecord:
     snapshot_time: datetime | None
     tags: tuple[str, ...]
     operations: tuple[str, ...]
+    blocked: tuple[str, ...]
     vbds: tuple[str, ...]
     other_config: Mapping[str, str]
     raw: Record = field(default_factory=dict, repr=False, compare=False)
@@ -232,6 +246,7 @@ class VmRecord:
             snapshot_time=fields.instant("snapshot_time"),
             tags=fields.texts("tags"),
             operations=tuple(sorted(set(fields.pairs("current_operations").values()))),
+            blocked=tuple(sorted(fields.pairs("blocked_operations"))),
             vbds=fields.texts("VBDs"),
             other_config=fields.pairs("other_config"),
             raw=record if keep_raw else _NO_RAW,
