@@ -116,8 +116,8 @@ class RemoteObserver:
         return RemoteView(
             name=self._name,
             as_of=as_of,
-            free_bytes=space.free_bytes,
-            total_bytes=space.total_bytes,
+            free_bytes=space.free_bytes if space else None,
+            total_bytes=space.total_bytes if space else None,
             histories=histories,
         )
 
@@ -130,7 +130,7 @@ class RemoteObserver:
         fresh = await self._read_all(remote, touched)
         return replace(
             self._view,
-            free_bytes=space.free_bytes,
+            free_bytes=space.free_bytes if space else None,
             histories={**self._view.histories, **fresh},
         )
 

@@ -1,12 +1,31 @@
-"""Open a remote by what its manifest says of it: today always a directory of this machine."""
+"""Open a remote by what is known of its place: the right kind, in the right skins."""
 
 import os
 from errno import ENOENT, ENOTDIR
+from typing import assert_never
 
 from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import THREADS, FileRemote
+from reconciler.remotes.places import LocalPlace, Place, S3Place
 from reconciler.remotes.posix import PosixFilesystem
+from reconciler.remotes.remote import Remote
+from reconciler.remotes.s3 import S3Remote
 from reconciler.remotes.threads import Threads
+
+
+async def open_place(name: str, place: Place, *, read_only: bool = False) -> Remote:
+    """Open a remote of any kind. The caller closes it (`await remote.close()`).
+
+    read_only: nothing is written, not even to find out what the place can do.
+    Raises RemoteError.
+    """
+    match place:
+        case LocalPlace(path):
+            return await open_remote(name, path, read_only=read_only)
+        case S3Place():
+            return await S3Remote.attach(name, place, read_only=read_only)
+        case _:
+            assert_never(place)
 
 
 async def open_remote(

@@ -163,7 +163,8 @@ class Remote(Protocol):
     async def touch(self, key: str) -> Stat:
         """Set the modification time to the server's present; return what it then says."""
 
-    async def space(self) -> Space: ...
+    async def space(self) -> Space | None:
+        """None: it cannot tell."""
 
     async def close(self) -> None:
         """Release what was opened for it. Never waits for a server that hangs."""

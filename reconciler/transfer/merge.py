@@ -259,7 +259,8 @@ class _Merging:
         cheap = copy_bytes <= max(self.copy_below_bytes, _COPY_COST_MAX * in_place_bytes)
         if possible and not cheap:
             return Protocol.IN_PLACE
-        if possible and (await self.remote.space()).free_bytes < copy_bytes + _SPARE_BYTES:
+        space = await self.remote.space()
+        if possible and space is not None and space.free_bytes < copy_bytes + _SPARE_BYTES:
             return Protocol.IN_PLACE
         return Protocol.COPY
 

@@ -114,10 +114,13 @@ def _begun(
 
 async def _check_space(remote: Remote, target: DiskFile, plan: Fold) -> None:
     needed = max(plan.file_bytes - target.file_bytes, 0) + _SPARE_BYTES
-    free = (await remote.space()).free_bytes
-    if free < needed:
+    space = await remote.space()
+    if space is not None and space.free_bytes < needed:
         raise NoSpace(
-            remote.name, target.key, f"the merge needs {needed} bytes, {free} are free", ENOSPC
+            remote.name,
+            target.key,
+            f"the merge needs {needed} bytes, {space.free_bytes} are free",
+            ENOSPC,
         )
 
 

@@ -1,0 +1,188 @@
+"""The places that the conformance suites run over.
+
+A kind of remote is a function here, marked with `kind`: given a `Grounds` it opens an empty remote
+as often as it is asked (each time as another process would), as an async context manager. To add a
+real server: write the fixture that starts it, and such a function that opens a remote on it.
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, moto_server, rclone_server
+
+from reconciler.remotes.file import FileRemote
+from reconciler.remotes.filesystem import Filesystem
+from reconciler.remotes.memory import MemoryFilesystem
+from reconciler.remotes.places import S3Place
+from reconciler.remotes.posix import PosixFilesystem
+from reconciler.remotes.remote import Remote
+from reconciler.remotes.s3 import S3Remote
+
+MIB = 1024 * 1024
+MKFS = {
+    "ext4": ["mkfs.ext4", "-q", "-F"],
+    "xfs": ["mkfs.xfs", "-q", "-f"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f"],
+}
+IMAGE_BYTES = 320 * MIB  # mkfs.xfs makes no file system below 300 MiB
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a kind of remote is built on: fixtures by name, a directory and a name of this test."""
+
+    request: pytest.FixtureRequest
+    area: Path
+
+    @property
+    def name(self) -> str:
+        """Of this test alone, for a prefix or a directory on something shared."""
+        return f"{os.getpid()}-{self.area.name}"
+
+    def fixture(self, name: str):
+        return self.request.getfixturevalue(name)
+
+
+Opening = AbstractAsyncContextManager[Remote]
+KINDS: dict[str, tuple[Callable[[Grounds], Callable[[], Opening]], tuple]] = {}
+
+
+def kind(name: str, *marks: pytest.MarkDecorator):
+    """Register a kind: from grounds, make what opens the same place again and again."""
+
+    def register(prepare: Callable[[Grounds], Callable[[], Opening]]):
+        KINDS[name] = (prepare, marks)
+        return prepare
+
+    return register
+
+
+@pytest.fixture(scope="session")
+def mounted() -> Iterator[dict[str, Path]]:
+    """Loop-mounted file systems, made when first asked for."""
+    mounts: dict[str, Path] = {}
+    yield mounts
+    for directory in mounts.values():
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def mount(kind: str, mounts: dict[str, Path], area: Path) -> Path:
+    if kind not in mounts:
+        if os.geteuid() != 0:
+            pytest.skip("mounting needs root")
+        image, directory = area / f"{kind}.img", area / kind
+        directory.mkdir()
+        with image.open("wb") as file:
+            file.truncate(IMAGE_BYTES)
+        try:
+            subprocess.run([*MKFS[kind], str(image)], check=True, capture_output=True)
+            subprocess.run(["mount", "-o", "loop", str(image), str(directory)], check=True)
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no {kind} here: {error}")
+        mounts[kind] = directory
+    return mounts[kind]
+
+
+@pytest.fixture
+def on_mount(mounted, tmp_path, tmp_path_factory) -> Callable[[str], PosixFilesystem]:
+    """An empty directory on a loop-mounted file system of a kind."""
+
+    def make(kind: str) -> PosixFilesystem:
+        root = mount(kind, mounted, tmp_path_factory.getbasetemp()) / tmp_path.name
+        root.mkdir()
+        return PosixFilesystem(str(root))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory) -> Iterator[S3Server]:
+    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory) -> Iterator[S3Server]:
+    with rclone_server(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+def place_on(server: S3Server, prefix: str) -> S3Place:
+    return S3Place(
+        bucket=BUCKET,
+        access_key=ACCESS_KEY,
+        secret_key=lambda: SECRET_KEY,
+        endpoint=server.endpoint,
+        prefix=prefix,
+    )
+
+
+# --- the kinds
+
+
+def on_filesystem(filesystem: Filesystem) -> Callable[[], Opening]:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[FileRemote]:
+        threads = None if isinstance(filesystem, MemoryFilesystem) else 4
+        remote = await FileRemote.attach("cellar", filesystem, threads=threads)
+        yield remote
+        await remote.close()
+
+    return opened
+
+
+def on_s3(place: S3Place) -> Callable[[], Opening]:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[S3Remote]:
+        remote = await S3Remote.attach("cellar", place)
+        yield remote
+        await remote.close()
+
+    return opened
+
+
+@kind("memory")
+def memory(grounds: Grounds) -> Callable[[], Opening]:
+    return on_filesystem(MemoryFilesystem())
+
+
+@kind("local")
+def local(grounds: Grounds) -> Callable[[], Opening]:
+    return on_filesystem(PosixFilesystem(str(grounds.area)))
+
+
+for _name in MKFS:
+
+    @kind(_name, pytest.mark.mounts)
+    def loop_mount(grounds: Grounds, name: str = _name) -> Callable[[], Opening]:
+        return on_filesystem(grounds.fixture("on_mount")(name))
+
+
+@kind("s3-moto")
+def s3_moto(grounds: Grounds) -> Callable[[], Opening]:
+    return on_s3(place_on(grounds.fixture("moto"), grounds.name))
+
+
+@kind("s3-rclone")
+def s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
+    return on_s3(place_on(grounds.fixture("rclone"), grounds.name))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that ask for `place` run over every kind."""
+    if "place" in metafunc.fixturenames:
+        every = [pytest.param(name, marks=marks, id=name) for name, (_, marks) in KINDS.items()]
+        metafunc.parametrize("place", every, indirect=True)
+
+
+@pytest.fixture
+def place(request, tmp_path) -> Callable[[], Opening]:
+    """Opens one place, empty at first, as often as it is called."""
+    prepare, _ = KINDS[request.param]
+    return prepare(Grounds(request, tmp_path))
