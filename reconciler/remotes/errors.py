@@ -6,6 +6,7 @@ RemoteError
 ├─ NoSpace        no space, inodes or quota left
 ├─ Denied         permissions, read-only file system
 ├─ TooLarge       an object is larger than it may be
+├─ WrongRemote    another place lies there than the one that is meant: hands off
 └─ Unavailable    I/O error, stale handle, time-out: nothing is known
 """
 
@@ -41,6 +42,10 @@ class Denied(RemoteError):
 
 
 class TooLarge(RemoteError):
+    pass
+
+
+class WrongRemote(RemoteError):
     pass
 
 

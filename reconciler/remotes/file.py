@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 from reconciler.remotes.durable import Durable
 from reconciler.remotes.errors import Denied, RemoteError, TooLarge
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
+from reconciler.remotes.identity import Identified
 from reconciler.remotes.open_file import OpenFile
 from reconciler.remotes.pieces import Appending, pieces_of
 from reconciler.remotes.probe import READ_ONLY, probe
@@ -30,7 +31,7 @@ def random_name() -> str:
     return secrets.token_hex(8)
 
 
-class FileRemote:
+class FileRemote(Identified):
     """Use `await FileRemote.attach(…)`: a remote has to be asked for its traits first."""
 
     def __init__(

@@ -6,51 +6,96 @@ from typing import assert_never
 
 from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import THREADS, FileRemote
+from reconciler.remotes.mounting import Mounter
 from reconciler.remotes.places import LocalPlace, Place, S3Place
 from reconciler.remotes.posix import PosixFilesystem
 from reconciler.remotes.remote import Remote
 from reconciler.remotes.s3 import S3Remote
-from reconciler.remotes.threads import Threads
+from reconciler.remotes.shares import NfsPlace, SharePlace, SmbPlace
+from reconciler.remotes.standing import Standing
+from reconciler.remotes.threads import DEFAULT_PATIENCE, Patience, Threads
 
 
-async def open_place(name: str, place: Place, *, read_only: bool = False) -> Remote:
+async def open_place(
+    name: str,
+    place: Place,
+    *,
+    identity: str | None = None,
+    read_only: bool = False,
+    mounter: Mounter | None = None,
+) -> Remote:
     """Open a remote of any kind. The caller closes it (`await remote.close()`).
 
-    read_only: nothing is written, not even to find out what the place can do.
-    Raises RemoteError.
+    identity: what the identity file must say; None: whatever it says is what it must say from now
+    on. read_only: nothing is written, not even to find out what the place can do, nor an identity.
+    mounter: mounts the shares that nobody else does.
+    Raises WrongRemote if it is not the one that is meant, and other RemoteErrors.
     """
     match place:
-        case LocalPlace(path):
-            return await open_remote(name, path, read_only=read_only)
+        case LocalPlace(path, mount_point):
+            return await open_remote(
+                name, path, mount_point=mount_point, identity=identity, read_only=read_only
+            )
+        case NfsPlace() | SmbPlace():
+            return await open_remote(
+                name, place, identity=identity, read_only=read_only, mounter=mounter
+            )
         case S3Place():
-            return await S3Remote.attach(name, place, read_only=read_only)
+            remote = await S3Remote.attach(name, place, read_only=read_only)
+            try:
+                await remote.identify(identity)
+            except BaseException:
+                await remote.close()
+                raise
+            return remote
         case _:
             assert_never(place)
 
 
 async def open_remote(
-    name: str, path: str, *, read_only: bool = False, threads: int = THREADS
+    name: str,
+    place: str | SharePlace,
+    *,
+    mount_point: bool = False,
+    identity: str | None = None,
+    read_only: bool = False,
+    threads: int = THREADS,
+    patience: Patience = DEFAULT_PATIENCE,
+    mounter: Mounter | None = None,
 ) -> FileRemote:
-    """Open the remote at an absolute path. The caller closes it (`await remote.close()`).
+    """Open the remote at an absolute path or on a share. The caller closes it.
 
-    read_only: nothing is written, not even to find out what the file system can do.
+    mount_point: the path must be one. The rest: as of `open_place`.
     Raises Missing if there is no such directory (it is never made: the share may just not be
-    mounted), Unavailable if it is no directory, and other RemoteErrors.
+    mounted), WrongRemote if it is not the one that is meant, Unavailable if it is no directory,
+    and other RemoteErrors.
     """
-    looking = Threads(name, 1)
+    standing = Standing(name, place, mount_point, mounter or Mounter())
+    looking = Threads(name, 1, patience)
     try:
-        filesystem = await looking.run("", _filesystem_at, path)
+        filesystem = await looking.run("", _filesystem_of, standing)
     except Missing as error:
-        raise Missing(name, "", f"there is no directory {path}; is it mounted?", ENOENT) from error
+        message = f"there is no directory {standing.root}; is it mounted?"
+        raise Missing(name, "", message, ENOENT) from error
     finally:
         await looking.close()
-    return await FileRemote.attach(name, filesystem, threads=threads, read_only=read_only)
+    remote = await FileRemote.attach(
+        name, filesystem, threads=threads, read_only=read_only, patience=patience
+    )
+    try:
+        standing.identity = await remote.identify(identity)
+    except BaseException:
+        await remote.close()
+        raise
+    return remote
 
 
-def _filesystem_at(path: str) -> PosixFilesystem:
+def _filesystem_of(standing: Standing) -> PosixFilesystem:
+    standing.establish()
+    path = standing.root
     if not os.path.isabs(path):
         raise NotADirectoryError(ENOTDIR, f"{path} is not an absolute path")
     if not os.path.isdir(path):
         os.stat(path)
         raise NotADirectoryError(ENOTDIR, f"{path} is not a directory")
-    return PosixFilesystem(path)
+    return PosixFilesystem(path, standing.prove)

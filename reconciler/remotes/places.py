@@ -7,12 +7,15 @@ shown here holds none.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from reconciler.remotes.shares import NfsPlace, SmbPlace
+
 
 @dataclass(frozen=True, slots=True)
 class LocalPlace:
-    """A directory of this machine, mounted or not. path: absolute."""
+    """A directory of this machine. path: absolute. mount_point: it must be one."""
 
     path: str
+    mount_point: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +39,4 @@ class S3Place:
     ca: bytes | None = None
 
 
-Place = LocalPlace | S3Place
+Place = LocalPlace | NfsPlace | SmbPlace | S3Place

@@ -2,8 +2,7 @@
 
 Every path is walked from the root component by component through directory descriptors, and no
 symbolic link is followed below the root: a link planted on a share leads nowhere. The root is
-opened anew for each call and must lie on the file system it was first seen on, so that a share
-that got unmounted is never mistaken for an empty one, nor written beside.
+opened anew for each call and must still be the same (root.py).
 
 Knows system calls. Never knows what the files are for, retries or deadlines.
 """
@@ -21,6 +20,7 @@ from typing import TypeVar
 
 from reconciler.remotes import pulse
 from reconciler.remotes.filesystem import Handle, Piece, Space, Stat
+from reconciler.remotes.root import Root
 
 T = TypeVar("T")
 
@@ -186,9 +186,9 @@ class PosixHandle:
 class PosixFilesystem:
     """A directory of this machine. root: absolute path; may itself be a link. Raises OSError."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._device = os.stat(root).st_dev
+    def __init__(self, root: str, prove: Callable[[], None] | None = None) -> None:
+        """prove: as of Root, for file systems that come and go."""
+        self._root = Root(root, prove)
 
     def create(self, path: str) -> PosixHandle:
         return self._opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -309,11 +309,9 @@ class PosixFilesystem:
     @contextlib.contextmanager
     def _walked(self, directories: Sequence[str]) -> Iterator[int]:
         """Open a directory below the root; closed on leaving."""
-        pulse.begin("open", "/".join(directories))
-        descriptor = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._root.open()
         try:
-            if os.fstat(descriptor).st_dev != self._device:
-                raise OSError(errno.ESTALE, "another file system than before is mounted here")
+            pulse.begin("open", "/".join(directories))
             for name in directories:
                 above = descriptor
                 descriptor = os.open(name, _DIRECTORY, dir_fd=above)

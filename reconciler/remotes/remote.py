@@ -107,6 +107,13 @@ class Remote(Protocol):
     @property
     def traits(self) -> Traits: ...
 
+    @property
+    def identity(self) -> str | None:
+        """What the identity file said when the remote was opened; None: there was none."""
+
+    async def prove(self) -> None:
+        """Look whether it still says so. Raises WrongRemote: hands off, all of it."""
+
     async def list(self, key: str) -> list[Entry]:
         """Entries of a directory, sorted by name. Raises Missing; any other error means unknown."""
 

@@ -22,6 +22,7 @@ from obstore.store import S3Store
 from reconciler.clock import Clock, SystemClock
 from reconciler.remotes.errors import Denied, Exists, Missing, RemoteError, TooLarge, Unavailable
 from reconciler.remotes.filesystem import Piece, Space, Stat
+from reconciler.remotes.identity import Identified
 from reconciler.remotes.places import S3Place
 from reconciler.remotes.remote import Entry, RemoteFile, Traits, Upload
 from reconciler.remotes.s3_file import S3File, Server, tag_of
@@ -53,7 +54,7 @@ def random_name() -> str:
     return secrets.token_hex(8)
 
 
-class S3Remote:
+class S3Remote(Identified):
     """Use `await S3Remote.attach(…)`: a remote has to be asked for its traits first."""
 
     def __init__(
