@@ -12,6 +12,19 @@ from enum import StrEnum
 
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
 
+_FILE = ".vhd"
+_ALIAS = ".alias.vhd"
+
+
+def disk_name(stamp: Stamp, *, blocks: bool) -> str:
+    """Name the file of a disk of a restore point; blocks: it is an alias of a block directory."""
+    return f"{stamp}{_ALIAS if blocks else _FILE}"
+
+
+def stamp_in(name: str) -> Stamp:
+    """Take the stamp out of the name of a disk's file, in either layout."""
+    return Stamp(name.removesuffix(_FILE).removesuffix(_ALIAS.removesuffix(_FILE)))
+
 
 class FileState(StrEnum):
     OK = "Ok"
@@ -38,6 +51,15 @@ class DiskFile:
     why: str = ""
 
     @property
+    def blocks(self) -> bool:
+        """Whether it is of the layout in blocks."""
+        return self.path.endswith(_ALIAS)
+
+    @property
+    def stamp(self) -> Stamp:
+        return stamp_in(self.file_name)
+
+    @property
     def directory(self) -> str:
         return self.path.rpartition("/")[0]
 
@@ -54,7 +76,8 @@ class DiskFile:
 class PointDisk:
     """One disk of a restore point.
 
-    path: as `DiskFile.path`. position: as `pool.Disk`, "" if it is unknown.
+    path: as `DiskFile.path`. position: as `pool.Disk`, "" if it is unknown. since_full: how many
+    points its chain has had since its full was taken, merged ones counted; None if it does not say.
     """
 
     disk: DiskUuid
@@ -63,6 +86,7 @@ class PointDisk:
     path: str
     size_bytes: int
     position: str = ""
+    since_full: int | None = None
 
 
 class PointKind(StrEnum):
@@ -232,7 +256,11 @@ class Chains:
         )
 
     def is_whole(self, point: RestorePoint) -> bool:
-        """Say whether every disk of a point can be followed to a full."""
+        """Say whether every disk of a point can be followed to a full; an archive has no chains."""
+        if point.flaw:
+            return False
+        if point.archive:
+            return True
         for disk in point.disks:  # no generator: planning asks this for every point there is
             depth = self._depths.get(disk.path)
             if depth == 0 or (depth is None and self.depth(disk.path) == 0):

@@ -46,7 +46,8 @@ class DiskExport:
     """One disk of an export. base: snapshot that the delta is taken against; None for a full.
 
     base_file: name of the file the delta will stand on, in the disk's directory.
-    estimate_bytes: upper bound of what will be written, as far as it is known.
+    estimate_bytes: upper bound of what will be written, as far as it is known. since_full: points
+    since the chain's full was taken, this one included; 0 for a full.
     """
 
     disk: DiskUuid
@@ -56,6 +57,7 @@ class DiskExport:
     base: DiskSnapshotUuid | None = None
     base_file: str | None = None
     estimate_bytes: int = 0
+    since_full: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,10 @@ class CleanSnapshot:
     """Remove a marked snapshot (or what is left of one) from a pool.
 
     snapshot: None when only disk snapshots are left. disks: the disk snapshots that go with it.
+    job: whose retention lets go of it, where snapshots are the restore points (mode Snapshot).
     """
 
     verb: ClassVar[str] = "clean"
-    destructive: ClassVar[bool] = False
 
     pool: PoolName
     vm: VmUuid | None
@@ -180,6 +182,11 @@ class CleanSnapshot:
     disks: tuple[DiskSnapshotUuid, ...]
     due: datetime
     reason: Reason
+    job: JobName | None = None
+
+    @property
+    def destructive(self) -> bool:
+        return self.reason is Reason.RETENTION_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +302,11 @@ class CopyVm:
 
 @dataclass(frozen=True, slots=True)
 class PruneReplica:
-    """Take a restore point off an SR: the replica's snapshot, or the VM that is the point."""
+    """Take a restore point off an SR: the replica's snapshot, or the VM that is the point.
+
+    with_replica: it is the last point of a replica that is not updated any more (a new one was
+    made beside it): the replica goes with it.
+    """
 
     verb: ClassVar[str] = "prune"
     destructive: ClassVar[bool] = True
@@ -311,6 +322,7 @@ class PruneReplica:
     snapshot: SnapshotUuid | None
     due: datetime
     reason: Reason
+    with_replica: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,16 +373,13 @@ _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Archive: frozenset({"schedules"}),
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),
     CopyVm: frozenset({"schedules"}),
+    PruneReplica: frozenset({"with_replica"}),
 }
 
 
 def run_of(action: Action) -> RunId | None:
     """Name the run that an action belongs to; None for what belongs to no slot of a job."""
-    match action:
-        case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
-            return run_id(action.job, action.due)
-        case _:
-            return None
+    return run_id(action.job, action.due) if isinstance(action, Snapshot | Sending) else None
 
 
 def id_of(action: Action) -> ActionId:

@@ -1,32 +1,57 @@
-"""Rule: what is left over and nobody needs: partial uploads, files without use, old snapshots.
+"""Rule: what is left over on remotes and nobody needs: partial uploads, files without use.
 
 All of it is ours by name or by mark, and none of it is a restore point. Still nothing goes on a
-doubt: not while an action of ours is at work on it, not where something could not be read, and no
-snapshot that a chain on any remote may still want as its base.
+doubt: not while an action of ours is at work on it, and not where something could not be read. Of
+snapshots that are left over see `superseded.py` and `strays.py`, of replicas `replica.py`.
 """
 
 from collections.abc import Iterable
 
-from reconciler.ids import (
-    RemoteName,
-    instant_of,
-)
-from reconciler.observed.chain import FileState, History
-from reconciler.plan.actions import CleanFiles, CleanSnapshot
+from reconciler.ids import JobId, RemoteName
+from reconciler.observed.chain import FileState, History, stamp_in
+from reconciler.plan.actions import CleanFiles
 from reconciler.plan.draft import Draft
-from reconciler.plan.files import files_of
 from reconciler.plan.merge import name_of, since
 from reconciler.plan.reasons import Reason
 from reconciler.plan.shelf import Files
-from reconciler.plan.world import MarkedSnapshot, Scope, World, vm_on_remote
-
-# ── on remotes ────────────────────────────────────────────────────────────────────────────────────
+from reconciler.plan.world import World, vm_on_remote
 
 
 def clean_partials(world: World, remote: RemoteName, history: History, draft: Draft) -> None:
-    """Plan to remove uploads under temporary names, unless an action of ours may be writing."""
-    if history.partials and world.mode_on_remote(remote, history.vm) is None:
-        draft.do(_clean(world, remote, history, sorted(history.partials), Reason.PARTIAL_UPLOAD))
+    """Plan to remove uploads under temporary names, unless an action of ours may be writing.
+
+    Blocks of a point that is still to be made stay: the next try goes on from them.
+    """
+    if not history.partials or world.mode_on_remote(remote, history.vm) is not None:
+        return
+    useless = sorted(
+        path for path in history.partials if not _is_resumed(world, remote, history, path)
+    )
+    if useless:
+        draft.do(_clean(world, remote, history, useless, Reason.PARTIAL_UPLOAD))
+
+
+def _is_resumed(world: World, remote: RemoteName, history: History, path: str) -> bool:
+    """Say whether a block directory without an alias is of a point that is still to be made."""
+    parts = path.split("/")  # vdis/<job id>/<disk uuid>/data/<stamp>.vhd
+    if len(parts) != 5 or (parts[0], parts[3]) != ("vdis", "data"):
+        return False
+    job, stamp = world.jobs_by_id.get(JobId(parts[1])), stamp_in(parts[4])
+    if job is None or remote not in job.remotes:
+        return False
+    if (remote, history.vm, stamp) in world.discarded:
+        return False
+    newest = max(
+        (
+            snapshot.marks.stamp
+            for _, home in world.homes(history.vm)
+            for snapshot in home.snapshots
+            if snapshot.marks is not None and snapshot.marks.job == job.id
+        ),
+        default=None,
+    )
+    made = any(point.stamp == stamp and point.job == job.id for point in history.points)
+    return newest == stamp and not made
 
 
 def clean_garbage(
@@ -75,65 +100,4 @@ def _clean(
         freed_bytes=sum(sizes),
         due=since(history),
         reason=reason,
-    )
-
-
-# ── on pools ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def clean_superseded(world: World, scope: Scope, draft: Draft) -> None:
-    """Plan to remove snapshots of a job that no remote needs any more.
-
-    Needed is the newest one while some remote lacks its point, and each one of which a disk is
-    the tip of a chain on some remote of the job: the next delta stands on it. While a remote (or
-    the VM's part of it) is not seen, all are kept. A job whose manifest has problems may have
-    remotes that nobody can read of just now: its oldest snapshot, probably their base, stays too
-    (only that one: a full backup costs less than a storage that snapshots have filled).
-    """
-    if not scope.snapshots or _is_plainly_needed(scope):
-        return
-    if any(target.history is None for target in scope.targets) or scope.vm.busy:
-        return
-    if world.mode_on_pool(scope.pool, scope.vm.uuid) is not None:
-        return
-    exported = scope.newest_snapshot() if any(each.exporting for each in scope.targets) else None
-    tips = _tips(world, scope)
-    protected = scope.job.id in world.desired.protected_jobs
-    for snapshot in scope.snapshots[1:] if protected else scope.snapshots:
-        if snapshot is exported or any(disk.uuid in tips for disk in snapshot.snapshot.disks):
-            continue
-        draft.do(_clean_snapshot(scope, snapshot))
-
-
-def _is_plainly_needed(scope: Scope) -> bool:
-    """Recognise the usual state at a glance: one snapshot, and it is the newest point somewhere."""
-    return len(scope.snapshots) == 1 and any(
-        target.points and target.points[-1].stamp == scope.snapshots[0].stamp
-        for target in scope.targets
-    )
-
-
-def _tips(world: World, scope: Scope) -> set[str]:
-    """Return the uuids of the newest files, on any remote, of the disks that snapshots are of."""
-    disks = {disk.disk for snapshot in scope.snapshots for disk in snapshot.snapshot.disks}
-    tips: set[str] = set()
-    for target in scope.targets:
-        assert target.history is not None
-        files = files_of(world, target.remote, target.history)
-        for disk in disks:
-            tip = files.tip(f"vdis/{scope.job.id}/{disk}")
-            if tip is not None:
-                tips.add(tip.uuid)
-    return tips
-
-
-def _clean_snapshot(scope: Scope, snapshot: MarkedSnapshot) -> CleanSnapshot:
-    return CleanSnapshot(
-        pool=scope.pool,
-        vm=scope.vm.uuid,
-        vm_name=scope.vm.name,
-        snapshot=snapshot.uuid,
-        disks=tuple(disk.uuid for disk in snapshot.snapshot.disks),
-        due=instant_of(scope.snapshots[-1].stamp),
-        reason=Reason.SNAPSHOT_SUPERSEDED,
     )

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from reconciler.ids import ActionId
 from reconciler.plan.actions import Action
-from reconciler.plan.plan import Held
+from reconciler.plan.plan import Cancel, Held
 from reconciler.plan.reasons import Reason
 
 
@@ -17,6 +18,7 @@ class Draft:
     now: datetime
     actions: list[Action] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
+    cancels: dict[ActionId, Cancel] = field(default_factory=dict)
     approvals: list[str] = field(default_factory=list)
     wake_at: datetime | None = None
 
@@ -35,6 +37,10 @@ class Draft:
         self.held.append(Held(subject, reason, why, action, until))
         if until is not None:
             self.wake(until)
+
+    def cancel(self, action: ActionId, reason: Reason, why: str) -> None:
+        """Ask for the end of a running action; the first reason that is found is told."""
+        self.cancels.setdefault(action, Cancel(action, reason, why))
 
     def wake(self, at: datetime) -> None:
         """Ask for a new plan at `at`: until then this rule decides the same."""

@@ -1,37 +1,52 @@
 """Rule: which VMs are owed a restore point now, and the one snapshot that will settle it.
 
-A promise is kept or open on each remote by itself. The last slot of a schedule is *answered* on a
-remote by a point of the job, made for that schedule, taken at or after the slot. Older slots are
-never asked for: whatever was missed collapses into one run (`CatchUp`). A request for a run is
-answered by any point of the job taken at or after it.
+A promise is kept or open at each destination by itself. The last slot of a schedule is *answered*
+at one of the schedule's destinations by a point of the job, made for that schedule, taken at or
+after the slot. Older slots are never asked for: whatever was missed collapses into one run
+(`CatchUp`). A request for a run is answered by any point of the job taken at or after it, and is
+for all destinations. A slot or request whose run was cancelled counts as dealt with.
 
 A schedule that has ever been answered for a VM owes its last slot however late: that was promised.
 One that never was waits for its next slot once the last one is older than the schedule's deadline:
 writing a manifest in the afternoon, adding a schedule or adopting the points of another tool starts
 no backup by itself. `runOnCreate` says otherwise, for VMs without any point of the job.
 
-One snapshot answers all that is open. It names every schedule whose slot is not seen answered on
-*every* remote; which of them count on which remote is decided when it is exported there.
+One snapshot answers all that is open. It names every schedule whose slot is not seen answered at
+*every* one of its destinations; which of them count where is decided when it is sent there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 
-from reconciler.desired.state import Desired, Job
-from reconciler.ids import ScheduleId, Stamp, stamp_of
+from reconciler.desired.state import Consistency, Job
+from reconciler.ids import DiskUuid, ScheduleId, Stamp, run_id, stamp_of
+from reconciler.observed.pool import Vm
 from reconciler.plan.actions import Snapshot
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
-from reconciler.plan.world import MarkedSnapshot, Obstacle, Scope, Slot, Target, answered
+from reconciler.plan.scope import MarkedSnapshot, Scope, Target
+from reconciler.plan.slots import Slot, answered
+from reconciler.plan.world import Obstacle, World
+
+NO_BACKUP_MARK = "[NOBAK]"
+"""A disk with this in its name is left out, as Xen Orchestra does."""
+_CONSISTENCY_TAGS = {
+    "xo-offline-backup": Consistency.OFFLINE,  # the stronger promise comes first
+    "xo-memory-backup": Consistency.MEMORY,
+}
 
 
-def request_of(desired: Desired, job: Job, draft: Draft) -> datetime | None:
+def request_of(world: World, job: Job, draft: Draft) -> datetime | None:
     """Return the latest moment that has come for which a run of the job was asked, to the second.
 
     Points are named to the second; one taken in the second of the request answers it.
     """
     asked = [
-        request.at.replace(microsecond=0) for request in desired.requests if request.job == job.name
+        at
+        for request in world.desired.requests
+        if request.job == job.name
+        and not world.is_cancelled(job.name, at := request.at.replace(microsecond=0))
     ]
     for at in asked:
         if at > draft.now:
@@ -40,10 +55,29 @@ def request_of(desired: Desired, job: Job, draft: Draft) -> datetime | None:
     return max((at for at in asked if at <= draft.now), default=None)
 
 
+def without_cancelled(
+    world: World, job: Job, slots: Mapping[ScheduleId, Slot], draft: Draft
+) -> dict[ScheduleId, Slot]:
+    """Leave out the slots whose run was cancelled, and say which."""
+    stay = {}
+    said = set()
+    for identity, slot in slots.items():
+        if not world.is_cancelled(job.name, slot.at):
+            stay[identity] = slot
+            continue
+        if slot.at not in said:
+            said.add(slot.at)
+            why = f"run {run_id(job.name, slot.at)} was cancelled; the next slot is owed as ever"
+            draft.hold(f"job {job.name}", Reason.RUN_CANCELLED, why, until=slot.next)
+    return stay
+
+
 def rule(
     scope: Scope, slots: Mapping[ScheduleId, Slot], request: datetime | None, draft: Draft
-) -> None:
+) -> bool:
     """Fill in what each target is owed; plan the snapshot that settles it, or say why not.
+
+    Returns whether one is wanted.
 
     slots: of the job's schedules that are not suspended. request: see `request_of`.
     """
@@ -52,7 +86,10 @@ def rule(
         if target.history is None:
             continue
         target.owed = tuple(
-            slot for slot in promised if not answered(target.points, slot.schedule.id, slot.at)
+            slot
+            for slot in promised
+            if slot.schedule.id in target.site.schedules
+            and not answered(target.points, slot.schedule.id, slot.at)
         )
         newest = target.newest
         if request is not None and (newest is None or newest.taken_at < request):
@@ -62,9 +99,10 @@ def rule(
         for slot in promised:
             if not slot.late:
                 draft.wake(slot.late_at)  # from then on it is a catch-up, or no longer owed
-        _settle(scope, promised, seen, draft)
-    elif not scope.enrolled and slots and not promised:
+        return _settle(scope, promised, seen, draft)
+    if not scope.enrolled and slots and not promised:
         _wait_for_first_slot(scope, slots, draft)
+    return False
 
 
 def _promised(scope: Scope, slots: Mapping[ScheduleId, Slot]) -> list[Slot]:
@@ -93,11 +131,11 @@ def _wait_for_first_slot(scope: Scope, slots: Mapping[ScheduleId, Slot], draft: 
     )
 
 
-def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draft: Draft) -> None:
+def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draft: Draft) -> bool:
     newest = scope.newest_snapshot()
     open_at = [target for target in seen if _is_open(target, newest)]
     if not open_at:
-        return  # the snapshot is there: exports go on from it
+        return False  # the snapshot is there: exports go on from it
     owed = {
         slot.schedule.id: slot
         for target in open_at
@@ -114,17 +152,24 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
         schedules=tuple(
             slot.schedule.id
             for slot in promised
-            if any(target.history is None or slot in target.owed for target in scope.targets)
+            if any(
+                slot.schedule.id in target.site.schedules
+                and (target.history is None or slot in target.owed)
+                for target in scope.targets
+            )
         ),
         due=min([*(slot.at for slot in owed.values()), *requests]),
         reason=_reason(scope, owed.values()) if owed else Reason.REQUESTED,
         after=scope.newest_stamp,
+        consistency=_consistency(scope),
+        without=excluded_disks(scope.job, scope.vm),
     )
     obstacle = _obstacle(scope, open_at)
     if obstacle is None:
         draft.do(action)
     else:
         draft.hold(_subject(scope), obstacle.reason, obstacle.why, action)
+    return True
 
 
 def _is_open(target: Target, newest: MarkedSnapshot | None) -> bool:
@@ -170,22 +215,40 @@ def _is_catch_up(scope: Scope, slot: Slot) -> bool:
 def _obstacle(scope: Scope, open_at: Sequence[Target]) -> Obstacle | None:
     """Say why no snapshot is taken although one is owed; None if nothing is in the way.
 
-    A snapshot that could not be sent anywhere would only cost space. One remote that can take
-    the point is enough: the others follow from the same snapshot when they can.
+    A snapshot that could not be sent anywhere would only cost space. One destination that can
+    take the point is enough: the others follow from the same snapshot when they can.
     """
     if scope.vm.busy:
         return Obstacle(Reason.VM_BUSY, f"under way on it: {', '.join(scope.vm.busy)}")
     if not scope.vm.disks:
         return Obstacle(Reason.NO_DISKS, "it has no disk that can be backed up")
+    if len(excluded_disks(scope.job, scope.vm)) == len(scope.vm.disks):
+        return Obstacle(Reason.NO_DISKS, "all its disks are excluded")
     if any(target.obstacle is None and not target.receiving for target in open_at):
         return None
     for target in open_at:
         if target.obstacle is not None:
-            return Obstacle(
-                target.obstacle.reason, f"remote {target.remote}: {target.obstacle.why}"
-            )
-    remotes = ", ".join(target.remote for target in open_at)
-    return Obstacle(Reason.ALREADY_RUNNING, f"an export of it to {remotes} is still running")
+            return Obstacle(target.obstacle.reason, f"{target.site.label}: {target.obstacle.why}")
+    places = ", ".join(target.site.label for target in open_at)
+    return Obstacle(Reason.ALREADY_RUNNING, f"it is still being sent to {places}")
+
+
+def excluded_disks(job: Job, vm: Vm) -> tuple[DiskUuid, ...]:
+    """Return the disks of a VM that no point has: by `[NOBAK]` in the name, or as the job says."""
+    globs = job.settings.exclude_disks
+    return tuple(
+        disk.uuid
+        for disk in vm.disks
+        if NO_BACKUP_MARK in disk.name or any(fnmatchcase(disk.name, glob) for glob in globs)
+    )
+
+
+def _consistency(scope: Scope) -> Consistency:
+    """Return how the snapshot is taken: as the VM's tags say, which its owner set; or the job."""
+    for tag, consistency in _CONSISTENCY_TAGS.items():
+        if tag in scope.vm.tags:
+            return consistency
+    return scope.job.settings.consistency
 
 
 def _subject(scope: Scope) -> str:

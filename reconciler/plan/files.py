@@ -113,12 +113,12 @@ def _has_its_snapshot(world: World, job: Job, vm: VmUuid, file: DiskFile) -> boo
     homes = world.homes(vm)
     if not homes:
         return any(isinstance(world.pool(pool), Obstacle) for pool in job.pools)
-    stamp = file.file_name.removesuffix(".vhd")
     return any(
         snapshot.marks is not None
         and snapshot.marks.job == job.id
         and (
-            snapshot.marks.stamp == stamp or any(disk.uuid == file.uuid for disk in snapshot.disks)
+            snapshot.marks.stamp == file.stamp
+            or any(disk.uuid == file.uuid for disk in snapshot.disks)
         )
         for _, home in homes
         for snapshot in home.snapshots

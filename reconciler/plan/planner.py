@@ -12,11 +12,22 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from reconciler.desired.state import Desired, Job
-from reconciler.ids import RemoteName
+from reconciler.ids import RemoteName, ScheduleId
 from reconciler.observed.chain import History
-from reconciler.observed.remote import RemoteView
+from reconciler.observed.progress import PlaceKind
 from reconciler.observed.state import Observed
-from reconciler.plan import debris, due, guard, lineage, merge, retention, strays
+from reconciler.plan import (
+    cancel,
+    debris,
+    due,
+    guard,
+    merge,
+    replica,
+    retention,
+    send,
+    strays,
+    superseded,
+)
 from reconciler.plan.actions import (
     Action,
     Archive,
@@ -38,15 +49,15 @@ from reconciler.plan.draft import Draft
 from reconciler.plan.files import files_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
+from reconciler.plan.scope import Scope, scopes_of, vm_at
+from reconciler.plan.sites import all_sites
+from reconciler.plan.slots import Slot, slots_of
 from reconciler.plan.world import (
     CLOCK_TOLERANCE,
     Obstacle,
-    Scope,
     World,
     obstacle_at,
     obstacle_of,
-    scopes_of,
-    slots_of,
     vm_on_remote,
 )
 
@@ -68,7 +79,9 @@ _PATIENCE: dict[type[Action], timedelta] = {
     CleanSnapshot: _HOUSEKEEPING,
     CleanReplica: _HOUSEKEEPING,
 }
-_IN_THE_WAY = frozenset({Reason.MERGE_INTERRUPTED, Reason.PARTIAL_UPLOAD})  # of the next export
+_IN_THE_WAY = frozenset(  # of the next export
+    {Reason.MERGE_INTERRUPTED, Reason.PARTIAL_UPLOAD, Reason.REPLICA_INTERRUPTED}
+)
 _SOMEBODY_WAITS = timedelta(days=1)  # for a run that was asked for by hand
 _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((RestoreVm, RestoreDisk), "restore", "restores"),
@@ -102,11 +115,13 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
         strays.clean_strays(world, pool, view, draft)
         strays.clean_disks(world, pool, view, draft)
         strays.report(world, pool, view, draft)
+        replica.clean_interrupted(world, pool, view, draft)
     actions = tuple(sorted(draft.actions, key=_debt))
     held = tuple(sorted(draft.held, key=_held_order))
     return Plan(
         actions=actions,
         held=held,
+        cancel=tuple(draft.cancels[action] for action in sorted(draft.cancels)),
         wake_at=draft.wake_at,
         sentence=_sentence(actions, held),
         deletions="+".join(sorted(draft.approvals)),
@@ -127,46 +142,62 @@ def _plan_job(world: World, job: Job, draft: Draft) -> None:
         following = schedule.schedule.next_due(world.now)
         if not schedule.suspend and following.year < datetime.max.year:
             draft.wake(following)
-    request = due.request_of(world.desired, job, draft)
-    ledgers = {remote: retention.Ledger() for remote in job.remotes}
-    is_seen = {remote: isinstance(world.remote(remote), RemoteView) for remote in job.remotes}
+    request = due.request_of(world, job, draft)
+    owed = due.without_cancelled(world, job, active, draft)
+    ledgers: dict[str, retention.Ledger] = {}
     matched = 0
     for scope in scopes_of(world, job):
+        _plan_vm(world, scope, (slots, owed), request, draft)
         if scope.matched:
             matched += 1
-            _report_twins(world, scope, draft)
-            _report_unseen(scope, is_seen, draft)
-            _report_clock(scope, draft)
-            due.rule(scope, active, request, draft)
-        lineage.rule(world, scope, slots, draft)
-        if scope.matched:
             for target in scope.targets:
-                retention.rule(world, scope, target, ledgers[target.remote], draft)
-        debris.clean_superseded(world, scope, draft)
+                ledger = ledgers.setdefault(target.site.key, retention.Ledger())
+                retention.rule(world, scope, target, ledger, draft)
+        superseded.rule(world, scope, draft)
     guard.rule(world.desired, job, ledgers, draft)
     if not matched and all(not isinstance(world.pool(pool), Obstacle) for pool in job.pools):
         why = "its selector chooses no VM on its pools"
         draft.hold(f"job {job.name}", Reason.NO_VMS_MATCHED, why)
 
 
+def _plan_vm(
+    world: World,
+    scope: Scope,
+    slots: tuple[Mapping[ScheduleId, Slot], Mapping[ScheduleId, Slot]],
+    request: datetime | None,
+    draft: Draft,
+) -> None:
+    """Plan what makes restore points of one VM. slots: all of them; those that may be owed."""
+    every, owed = slots
+    wanted = False
+    if scope.matched:
+        _report_twins(world, scope, draft)
+        _report_unseen(scope, draft)
+        _report_clock(scope, draft)
+        wanted = due.rule(scope, owed, request, draft)
+    if world.observed.progress.running:
+        cancel.end_snapshot(world, scope, draft, wanted=wanted)
+    send.rule(world, scope, every, draft)
+
+
 def _report_obstacles(world: World, job: Job, draft: Draft) -> None:
-    """Say once per job which of its pools and remotes are out of reach, not once per VM."""
+    """Say once per job which pools and destinations are out of reach, not once per VM."""
     for pool in job.pools:
         seen = world.pool(pool)
         if isinstance(seen, Obstacle):
             draft.hold(f"job {job.name} on pool {pool}", seen.reason, seen.why)
-    for remote in job.remotes:
-        obstacle = obstacle_of(world, remote)
-        if obstacle is not None:
-            draft.hold(f"job {job.name} on remote {remote}", obstacle.reason, obstacle.why)
+    for site in all_sites(world, job):
+        if site.obstacle is not None and site.kind is not PlaceKind.POOL:
+            subject = f"job {job.name} on {site.label}"
+            draft.hold(subject, site.obstacle.reason, site.obstacle.why)
 
 
-def _report_unseen(scope: Scope, remote_is_seen: Mapping[RemoteName, bool], draft: Draft) -> None:
-    """Say where a VM's part of a remote was not seen although the remote was."""
+def _report_unseen(scope: Scope, draft: Draft) -> None:
+    """Say where a VM's part of a destination was not seen although the destination was."""
     for target in scope.targets:
-        if target.history is None and target.obstacle and remote_is_seen[target.remote]:
-            subject = vm_on_remote(scope.vm.name, target.remote)
-            draft.hold(subject, target.obstacle.reason, target.obstacle.why)
+        obstacle = target.obstacle
+        if target.history is None and obstacle and not isinstance(target.site.view, Obstacle):
+            draft.hold(vm_at(scope.vm.name, target.site), obstacle.reason, obstacle.why)
 
 
 def _report_twins(world: World, scope: Scope, draft: Draft) -> None:
@@ -186,7 +217,7 @@ def _report_clock(scope: Scope, draft: Draft) -> None:
         newest = target.newest
         if newest is not None and newest.taken_at > draft.now + CLOCK_TOLERANCE:
             draft.hold(
-                vm_on_remote(scope.vm.name, target.remote),
+                vm_at(scope.vm.name, target.site),
                 Reason.CLOCK_BEHIND,
                 f"its newest point is of {newest.taken_at:%Y-%m-%d %H:%M} UTC: no backup is due"
                 " before that; set the clock right, or remove the point",
@@ -269,7 +300,7 @@ def _debt(  # noqa: PLR0912 (it is a table)
 
 
 def _held_order(held: Held) -> tuple[str, str, str, str]:
-    stamp = held.action.stamp if isinstance(held.action, Prune | Export) else ""
+    stamp = getattr(held.action, "stamp", "")
     return held.subject, held.reason, stamp, held.why
 
 
@@ -282,13 +313,19 @@ def _sentence(actions: Sequence[Action], held: Sequence[Held]) -> str:
         if not count:
             continue
         text = f"{count} {singular if count == 1 else plural}"
-        fulls = sum(_is_full(action) for action in actions) if Export in kinds else 0
+        fulls = sum(_is_full(action) for action in actions if isinstance(action, kinds))
         parts.append(f"{text} ({fulls} full)" if fulls else text)
     sentence = ", ".join(parts) or "in sync"
     return f"{sentence}; {len(held)} held" if held else sentence
 
 
 def _is_full(action: Action) -> bool:
-    return isinstance(action, Export) and any(
-        disk.kind is ExportKind.FULL for disk in action.disks_to_send
-    )
+    match action:
+        case Export():
+            return any(disk.kind is ExportKind.FULL for disk in action.disks_to_send)
+        case Replicate():
+            return any(disk.kind is ExportKind.FULL for disk in action.disks)
+        case Archive() | CopyVm():
+            return True
+        case _:
+            return False

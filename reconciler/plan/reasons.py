@@ -30,6 +30,7 @@ class Reason(StrEnum):
     DISK_SHRUNK = "DiskShrunk"
     DISK_GROWN = "DiskGrown"  # in block layout, where Xen Orchestra cannot merge such chains
     LAYOUT_CHANGED = "LayoutChanged"  # the remote's disks were files, and are blocks now, or so
+    DELTA_FAILED = "DeltaFailed"  # the pool could not read it, several times
     REPLICA_CHANGED = "ReplicaChanged"  # somebody started or changed the replica
 
     # why a disk is exported as a delta, or not again

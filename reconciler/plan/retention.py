@@ -1,15 +1,17 @@
-"""Rule: which points of a job leave a remote, because none of its schedules keeps them any more.
+"""Rule: which points of a job leave a destination, because no schedule keeps them any more.
 
 A point stays if the retention of *any* of its schedules keeps it. Each schedule counts only the
-points that were made for it, and only those whose chains are whole. What stays in any case:
+points that were made for it, wherever they lie, and only those that are whole. What stays in any
+case:
 
 - points of no schedule the job has (made by hand, for a schedule that was removed, adopted);
 - points of a suspended schedule: a pause must not age anything away;
 - points with a broken chain: a person may still mend them;
+- replicas that somebody started or changed: they are theirs;
 - all points of a VM that the job does not choose, or cannot see, any more;
 - the newest good ones, as many as the guard's `goodMin` says.
 
-New before old: a VM that is owed a point on a remote loses none there.
+New before old: a VM that is owed a point at a destination loses none there.
 """
 
 from collections.abc import Sequence
@@ -17,29 +19,39 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from reconciler.desired.state import Job
-from reconciler.observed.chain import Chains, History, RestorePoint
-from reconciler.plan.actions import Prune
+from reconciler.ids import VmUuid
+from reconciler.observed.chain import History, RestorePoint
+from reconciler.observed.progress import PlaceKind
+from reconciler.observed.replica import Replica
+from reconciler.plan import replica
+from reconciler.plan.actions import CleanSnapshot, Prune, PruneReplica
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
-from reconciler.plan.world import CLOCK_TOLERANCE, Scope, Target, World, vm_on_remote
+from reconciler.plan.scope import MarkedSnapshot, Scope, Target, vm_at
+from reconciler.plan.slots import Point
+from reconciler.plan.superseded import clean_snapshot
+from reconciler.plan.world import CLOCK_TOLERANCE, World
+
+Deletion = Prune | PruneReplica | CleanSnapshot
+"""What takes a restore point away, by the kind of its destination."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What retention would do to one job on one remote; `guard` decides whether it may.
+    """What retention would do to one job at one destination; `guard` decides whether it may.
 
-    points_total: of the VMs looked at. prunes: wanted now, by VM. waiting: how many more of each
-    VM will be wanted once the VM has its new point. kept: points that stay in either case, by VM.
+    points_total: of the VMs looked at. prunes: wanted now, by VM. going: how many of each VM are
+    wanted, now or once the VM has its new point. kept: points that stay in either case, by VM.
     """
 
     points_total: int = 0
-    prunes: list[tuple[Prune, ...]] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
-    kept: list[Sequence[RestorePoint]] = field(default_factory=list)
+    prunes: list[tuple[Deletion, ...]] = field(default_factory=list)
+    going: list[int] = field(default_factory=list)
+    kept: list[tuple[VmUuid, Sequence[Point]]] = field(default_factory=list)
 
 
 def rule(world: World, scope: Scope, target: Target, ledger: Ledger, draft: Draft) -> None:
-    """Add to the ledger what of one VM leaves one remote.
+    """Add to the ledger what of one VM leaves one destination.
 
     What has to wait is counted all the same: a plan that would delete much must look so at once,
     not pass the guard one VM at a time, as each gets its new point.
@@ -47,20 +59,19 @@ def rule(world: World, scope: Scope, target: Target, ledger: Ledger, draft: Draf
     if target.history is None or not target.points:
         return
     ledger.points_total += len(target.points)
-    chains = world.chains(target.remote, target.history)
-    doomed, good = _doomed(scope.job, target.points, chains, world.now)
+    doomed, good = _doomed(world, scope, target)
     _wake_when_points_age(scope.job, target.points, draft)
     if not doomed:
-        ledger.kept.append(target.points)
+        ledger.kept.append((scope.vm.uuid, target.points))
         return
     may = _may_prune(target, target.history)
     doomed = _without_spared(scope, target, doomed, good, draft if may else None)
-    gone = {point.stamp for point in doomed}
-    ledger.kept.append([point for point in target.points if point.stamp not in gone])
+    gone = {id(point) for point in doomed}
+    stays = [point for point in target.points if id(point) not in gone]
+    ledger.kept.append((scope.vm.uuid, stays))
+    ledger.going.append(len(doomed))
     if may:
-        ledger.prunes.append(tuple(_prune(scope, target, point) for point in doomed))
-    else:
-        ledger.waiting.append(len(doomed))
+        ledger.prunes.append(tuple(_deletions(scope, target, doomed)))
 
 
 def _may_prune(target: Target, history: History) -> bool:
@@ -75,22 +86,50 @@ def _may_prune(target: Target, history: History) -> bool:
     )
 
 
-def _doomed(
-    job: Job, points: Sequence[RestorePoint], chains: Chains, now: datetime
-) -> tuple[Sequence[RestorePoint], Sequence[RestorePoint]]:
+def _doomed(world: World, scope: Scope, target: Target) -> tuple[Sequence[Point], Sequence[Point]]:
     """Return the points that no rule keeps, and the good ones they are of, oldest first."""
-    kept = _kept(job, points, now)
+    points = target.points
+    kept = _kept(scope.job, points, world.now)
     if len(kept) == len(points):
         # Broken points would not count, which makes others stay longer: still nothing goes.
         return (), ()
-    good = [point for point in reversed(points) if chains.is_whole(point)]  # whole chains at once
-    good.reverse()
+    good = good_points(world, scope, target)
     if len(good) < len(points):
-        kept = _kept(job, good, now)
-    return [point for index, point in enumerate(good) if index not in kept], good
+        kept = _kept(scope.job, good, world.now)
+    doomed = [point for index, point in enumerate(good) if index not in kept]
+    if target.site.kind is PlaceKind.SR:
+        doomed = [
+            point
+            for point in doomed
+            if isinstance(point, Replica) and not replica.is_somebodys(target, point)
+        ]
+    return doomed, good
 
 
-def _kept(job: Job, points: Sequence[RestorePoint], now: datetime) -> set[int]:
+def good_points(world: World, scope: Scope, target: Target) -> list[Point]:
+    """Return the points at a destination that was seen that can be restored, oldest first."""
+    assert target.history is not None
+    match target.site.kind:
+        case PlaceKind.REMOTE:
+            chains = world.chains(target.site.remote, target.history)
+            good: list[Point] = [
+                point
+                for point in reversed(target.points)  # whole chains at once
+                if isinstance(point, RestorePoint) and chains.is_whole(point)
+            ]
+            good.reverse()
+            return good
+        case PlaceKind.SR:
+            return list(target.points)
+        case PlaceKind.POOL:
+            return [
+                point
+                for point in target.points
+                if isinstance(point, MarkedSnapshot) and not scope.lacks_a_disk(point)
+            ]
+
+
+def _kept(job: Job, points: Sequence[Point], now: datetime) -> set[int]:
     """Return the positions of the points that stay."""
     kept: set[int] = set()
     counted: set[int] = set()
@@ -113,12 +152,12 @@ def _kept(job: Job, points: Sequence[RestorePoint], now: datetime) -> set[int]:
 def _without_spared(
     scope: Scope,
     target: Target,
-    doomed: Sequence[RestorePoint],
-    good: Sequence[RestorePoint],
+    doomed: Sequence[Point],
+    good: Sequence[Point],
     draft: Draft | None,
-) -> Sequence[RestorePoint]:
+) -> Sequence[Point]:
     """Take out of the doomed what is safer kept. draft: where to say so, if it is time to."""
-    subject = vm_on_remote(scope.vm.name, target.remote)
+    subject = vm_at(scope.vm.name, target.site)
     last_good = {point.stamp for point in good[-max(scope.job.guard.good_min, 1) :]}
     going = [point for point in doomed if point.stamp not in last_good]
     if draft is None:
@@ -126,7 +165,8 @@ def _without_spared(
     for point in doomed:
         if point.stamp in last_good:
             why = "no rule keeps it, but too few good points would be left"
-            draft.hold(subject, Reason.LAST_GOOD_POINT, why, _prune(scope, target, point))
+            (prune,) = _deletions(scope, target, [point])
+            draft.hold(subject, Reason.LAST_GOOD_POINT, why, prune)
     newest = target.points[-1].taken_at
     if newest > draft.now + CLOCK_TOLERANCE:
         return ()  # the planner says so, of the VM as a whole
@@ -137,7 +177,7 @@ def _without_spared(
     return going
 
 
-def _wake_when_points_age(job: Job, points: Sequence[RestorePoint], draft: Draft) -> None:
+def _wake_when_points_age(job: Job, points: Sequence[Point], draft: Draft) -> None:
     """Ask for a new plan when a point outlives a `within` rule: the only rule with a clock."""
     for schedule in job.schedules:
         within = schedule.retention.within
@@ -150,9 +190,25 @@ def _wake_when_points_age(job: Job, points: Sequence[RestorePoint], draft: Draft
                 break
 
 
+def _deletions(scope: Scope, target: Target, doomed: Sequence[Point]) -> Sequence[Deletion]:
+    match target.site.kind:
+        case PlaceKind.REMOTE:
+            return [
+                _prune(scope, target, point) for point in doomed if isinstance(point, RestorePoint)
+            ]
+        case PlaceKind.SR:
+            return replica.prunes(scope, target, doomed)
+        case PlaceKind.POOL:
+            return [
+                clean_snapshot(scope, point, Reason.RETENTION_EXCEEDED, scope.job.name)
+                for point in doomed
+                if isinstance(point, MarkedSnapshot)
+            ]
+
+
 def _prune(scope: Scope, target: Target, point: RestorePoint) -> Prune:
     return Prune(
-        remote=target.remote,
+        remote=target.site.remote,
         vm=scope.vm.uuid,
         vm_name=scope.vm.name,
         job=scope.job.name,

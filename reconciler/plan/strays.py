@@ -7,10 +7,13 @@ not known here are never touched, only named: putting the job's manifest back ad
 from reconciler.ids import DiskSnapshotUuid, JobId, PoolName, Stamp, VmUuid, instant_of
 from reconciler.observed.chain import History
 from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, Marks, PoolView, Snapshot
+from reconciler.observed.progress import PlaceKind
 from reconciler.observed.remote import RemoteView
+from reconciler.observed.replica import ReplicaState
 from reconciler.plan.actions import CleanSnapshot
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
+from reconciler.plan.sites import sites_of
 from reconciler.plan.world import World
 
 
@@ -25,7 +28,7 @@ def clean_unmarked(world: World, pool: PoolName, view: PoolView, draft: Draft) -
 
 
 def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
-    """Plan to remove snapshots whose VM is gone, once their point is on a remote.
+    """Plan to remove snapshots whose VM is gone, once their point is at a destination.
 
     One that is nowhere else holds the last there is of its VM: a person decides about that.
     """
@@ -35,7 +38,7 @@ def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> 
             if _is_ours(world, _job_in_name(snapshot)):
                 draft.do(_clean(pool, None, "", snapshot, Reason.SNAPSHOT_ORPHANED))
         elif _is_ours(world, marks.job) and world.mode_on_pool(pool, marks.vm) is None:
-            if _has_point(world, marks):
+            if _has_point(world, marks, pool):
                 draft.do(
                     _clean(pool, marks.vm, snapshot.name, snapshot, Reason.SNAPSHOT_SUPERSEDED)
                 )
@@ -111,13 +114,23 @@ def _is_ours(world: World, job: JobId) -> bool:
     return found is not None and not found.suspend
 
 
-def _has_point(world: World, marks: Marks) -> bool:
-    """Say whether a remote of the job is seen to have the point of a snapshot."""
-    for remote in world.jobs_by_id[marks.job].remotes:
-        view = world.remote(remote)
-        history = view.histories.get(marks.vm) if isinstance(view, RemoteView) else None
-        if isinstance(history, History) and any(
-            point.stamp == marks.stamp and point.job == marks.job for point in history.points
-        ):
-            return True
+def _has_point(world: World, marks: Marks, pool: PoolName) -> bool:
+    """Say whether a destination of the job is seen to have the point of a snapshot."""
+    for site in sites_of(world, world.jobs_by_id[marks.job], pool):
+        match site.view:
+            case RemoteView():
+                history = site.view.histories.get(marks.vm)
+                points = history.points if isinstance(history, History) else ()
+                if any(point.stamp == marks.stamp and point.job == marks.job for point in points):
+                    return True
+            case PoolView() if site.kind is PlaceKind.SR:
+                if any(
+                    each.stamp == marks.stamp
+                    and each.job == marks.job
+                    and each.state is ReplicaState.WHOLE
+                    for each in world.replicas(site.view, site.sr, marks.vm)
+                ):
+                    return True
+            case _:
+                pass
     return False

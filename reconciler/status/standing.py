@@ -1,7 +1,7 @@
 """How each VM of each job stands: kept, due, held, new or out of sight, read off world and plan.
 
 The plan is the judge of what is owed; this only sorts VMs by what it says about them. A VM is
-*protected* if nothing is owed to it on any remote of its job, and all of them were seen.
+*protected* if nothing is owed to it at any destination of its job, and all of them were seen.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,14 @@ from enum import StrEnum
 
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import JobId, JobName, PoolName, VmUuid
+from reconciler.observed.progress import PlaceKind
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import Export, Snapshot
+from reconciler.plan.actions import Sending, Snapshot
 from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
-from reconciler.plan.world import Obstacle, Scope, World, scopes_of
+from reconciler.plan.scope import Scope, scopes_of
+from reconciler.plan.sites import all_sites
+from reconciler.plan.world import Obstacle, World
 
 
 class VmState(StrEnum):
@@ -23,16 +26,17 @@ class VmState(StrEnum):
     DUE = "Due"  # a snapshot or an export is planned or running
     HELD = "Held"  # one is owed, and something is in the way
     NEW = "New"  # there is no point yet, and the first slot is yet to come
-    UNKNOWN = "Unknown"  # a remote, or the VM's part of it, was not seen
+    UNKNOWN = "Unknown"  # a destination, or the VM's part of it, was not seen
     SUSPENDED = "Suspended"  # the job is
 
 
 @dataclass(frozen=True, slots=True)
 class VmStanding:
-    """One VM of one job. last_taken_at: of its newest point on any remote that was seen.
+    """One VM of one job. last_taken_at: of its newest point at any destination that was seen.
 
-    behind_since: when its oldest open debt fell due. points: on all remotes together. reason, why:
-    what is in the way, "" if nothing.
+    behind_since: when its oldest open debt fell due. points: at all destinations together.
+    remotes_seen, remotes_with_points: destinations, SRs included. reason, why: what is in the way,
+    "" if nothing.
     """
 
     job: JobName
@@ -51,7 +55,7 @@ class VmStanding:
 
 @dataclass(frozen=True, slots=True)
 class JobStanding:
-    """One job. unseen: its pools and remotes that were not seen, each with why."""
+    """One job. unseen: its pools and destinations that were not seen, each with why."""
 
     job: Job
     vms: tuple[VmStanding, ...]
@@ -86,7 +90,7 @@ def _debts(plan: Plan) -> Mapping[tuple[JobId, VmUuid], _Debt]:
     held = ((each.action, each.reason, each.why) for each in plan.held)
     planned = ((action, "", "") for action in plan.actions)
     for action, reason, why in (*held, *planned):
-        if not isinstance(action, Snapshot | Export):
+        if not isinstance(action, Snapshot | Sending):
             continue
         key = action.job_id, action.vm
         known = debts.get(key)
@@ -121,10 +125,9 @@ def _unseen(world: World, job: Job) -> Iterable[str]:
         view = world.pool(pool)
         if isinstance(view, Obstacle):
             yield f"pool {pool}: {view.why}"
-    for remote in job.remotes:
-        seen = world.remote(remote)
-        if isinstance(seen, Obstacle):
-            yield f"remote {remote}: {seen.why}"
+    for site in all_sites(world, job):
+        if isinstance(site.view, Obstacle) and site.kind is not PlaceKind.POOL:
+            yield f"{site.label}: {site.view.why}"
 
 
 def _vm(scope: Scope, debt: _Debt | None) -> VmStanding:

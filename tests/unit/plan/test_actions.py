@@ -6,8 +6,16 @@ from typing import get_args
 
 from scenes import Scene, job, wanting
 
-from reconciler.ids import DiskUuid, RemoteName, ScheduleId, Stamp, VmUuid
-from reconciler.plan.actions import Action, Export, Prune, id_of
+from reconciler.ids import (
+    DiskUuid,
+    PoolName,
+    RemoteName,
+    ScheduleId,
+    SnapshotUuid,
+    Stamp,
+    VmUuid,
+)
+from reconciler.plan.actions import Action, CleanSnapshot, Export, Prune, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.plan.render import as_dict
 
@@ -71,8 +79,22 @@ def test_an_export_counts_disks_that_are_not_there_yet() -> None:
 
 
 def test_every_action_has_a_verb_and_says_whether_it_destroys() -> None:
-    destructive = {kind.__name__ for kind in get_args(Action) if kind.destructive}
+    destructive = {kind.__name__ for kind in get_args(Action) if kind.destructive is True}
     assert destructive == {"Prune", "PruneReplica"}
+
+
+def test_a_snapshot_that_is_a_restore_point_is_destroyed() -> None:
+    superseded = CleanSnapshot(
+        pool=PoolName("east"),
+        vm=VmUuid("vm"),
+        vm_name="web",
+        snapshot=SnapshotUuid("snapshot"),
+        disks=(),
+        due=datetime(2026, 8, 21, tzinfo=UTC),
+        reason=Reason.SNAPSHOT_SUPERSEDED,
+    )
+    assert not superseded.destructive
+    assert replace(superseded, reason=Reason.RETENTION_EXCEEDED).destructive
     assert all(kind.verb for kind in get_args(Action))
 
 

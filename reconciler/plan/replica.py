@@ -1,0 +1,197 @@
+"""Rule: replicas on SRs: what an update stands on, which ones leave, what is left over.
+
+A replica can be updated by a difference if nobody started or changed it, and the snapshots that
+its disks equal are still on the pool of the VM. One that somebody started or changed is theirs:
+the next update makes a new replica beside it, and nothing of the old one is removed.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.desired.state import JobMode
+from reconciler.ids import DiskSnapshotUuid, PoolName, Stamp, VmUuid
+from reconciler.observed.pool import DiskSnapshot, PoolView
+from reconciler.observed.progress import PlaceKind
+from reconciler.observed.replica import Replica, ReplicaKind, ReplicaState
+from reconciler.plan.actions import CleanReplica, DiskExport, ExportKind, PruneReplica
+from reconciler.plan.draft import Draft
+from reconciler.plan.lineage import has_base, keeps_failing
+from reconciler.plan.reasons import Reason
+from reconciler.plan.scope import MarkedSnapshot, Scope, Target
+from reconciler.plan.slots import Point
+from reconciler.plan.world import Obstacle, World
+
+# ── updates ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def disks(
+    scope: Scope, target: Target, snapshot: MarkedSnapshot, *, deltas_fail: bool = False
+) -> tuple[VmUuid | None, Stamp | None, tuple[DiskExport, ...]]:
+    """Say which replica is updated, from which point of it, and how each disk gets there.
+
+    No replica: a new one is made, of whole disks. A disk that the replica lacks is added to it;
+    any other that cannot be updated makes a new replica of all of them, because a difference that
+    was replaced by a whole disk would leave the old points of the replica without theirs.
+    """
+    newest = _newest(target)
+    found = snapshot.snapshot.disks
+    whole = _reason_for_new(scope, newest, snapshot, deltas_fail=deltas_fail)
+    if newest is None or whole is not None:
+        reason = whole or Reason.FIRST_BACKUP
+        return None, None, tuple(_export(disk, reason) for disk in found)
+    equals = {disk.disk: disk.source for disk in newest.disks}
+    exports = tuple(
+        _export(disk, Reason.BASE_PRESENT, equals[disk.disk])
+        if disk.disk in equals
+        else _export(disk, Reason.DISK_ADDED)
+        for disk in found
+    )
+    return newest.replica, newest.stamp, exports
+
+
+def bases(scope: Scope, target: Target) -> set[DiskSnapshotUuid]:
+    """Return the disk snapshots that the next update of an SR's replica is a difference to."""
+    newest = _newest(target) if target.site.kind is PlaceKind.SR else None
+    if newest is None or not newest.clean or scope.job.mode is not JobMode.INCREMENTAL:
+        return set()
+    return {disk.source for disk in newest.disks}
+
+
+def wait_for(world: World, target: Target) -> Obstacle | None:
+    """Say what is removed first, by this same plan, unless that keeps failing."""
+    for replica in target.replicas:
+        if _is_left_over(replica, target.replicas):
+            clean = _clean(target.site.pool, replica)
+            if not keeps_failing(world, clean):
+                why = "what an interrupted replication left is removed first"
+                return Obstacle(Reason.REPLICA_INTERRUPTED, why)
+    return None
+
+
+def _newest(target: Target) -> Replica | None:
+    """Return the newest point there of a replica that is updated."""
+    for replica in reversed(target.replicas):
+        if replica.kind is ReplicaKind.UPDATED and replica.state is ReplicaState.WHOLE:
+            return replica
+    return None
+
+
+def _reason_for_new(
+    scope: Scope, newest: Replica | None, snapshot: MarkedSnapshot, *, deltas_fail: bool
+) -> Reason | None:
+    """Say why the newest replica cannot be updated; None if it can, or if there is none."""
+    if newest is None:
+        return None
+    if not newest.clean:
+        return Reason.REPLICA_CHANGED
+    held = {disk.disk: disk for disk in newest.disks}
+    for disk in snapshot.snapshot.disks:
+        known = held.get(disk.disk)
+        if known is None or disk.disk is None:
+            continue
+        if not has_base(scope, known.source, disk.disk, snapshot.stamp):
+            return Reason.REFERENCE_SNAPSHOT_LOST
+        if known.size_bytes > disk.size_bytes:
+            return Reason.DISK_SHRUNK
+    return Reason.DELTA_FAILED if deltas_fail else None
+
+
+def _export(disk: DiskSnapshot, reason: Reason, base: DiskSnapshotUuid | None = None) -> DiskExport:
+    assert disk.disk is not None, "a snapshot with a nameless disk is not exported"
+    return DiskExport(
+        disk=disk.disk,
+        snapshot=disk.uuid,
+        kind=ExportKind.FULL if base is None else ExportKind.DELTA,
+        reason=reason,
+        base=base,
+        estimate_bytes=disk.size_bytes if base is None else 0,
+    )
+
+
+# ── what leaves ───────────────────────────────────────────────────────────────────────────────────
+
+
+def is_somebodys(target: Target, point: Replica) -> bool:
+    """Say whether a person has started or changed the VM that a point is of."""
+    return any(not each.clean for each in target.replicas if each.replica == point.replica)
+
+
+def prunes(scope: Scope, target: Target, doomed: Sequence[Point]) -> list[PruneReplica]:
+    """Return the actions that take points off an SR now; more may follow once these are done.
+
+    The last point of a replica that is not updated any more takes the replica with it: it goes
+    when the others are gone.
+    """
+    going = [point for point in doomed if isinstance(point, Replica)]
+    left = {(point.replica, point.snapshot) for point in going}
+    current = _newest(target)
+    found = []
+    for point in going:
+        of_vm = [
+            each
+            for each in target.replicas
+            if each.replica == point.replica and each.state is ReplicaState.WHOLE
+        ]
+        abandoned = (
+            point.kind is ReplicaKind.UPDATED
+            and (current is None or current.replica != point.replica)
+            and all((each.replica, each.snapshot) in left for each in of_vm)
+        )
+        if abandoned and point is of_vm[-1] and len(of_vm) > 1:
+            continue
+        found.append(_prune(scope, target, point, with_replica=abandoned and len(of_vm) == 1))
+    return found
+
+
+def _prune(scope: Scope, target: Target, point: Replica, *, with_replica: bool) -> PruneReplica:
+    return PruneReplica(
+        target_pool=target.site.pool,
+        sr=target.site.sr,
+        vm=scope.vm.uuid,
+        vm_name=scope.vm.name,
+        job=scope.job.name,
+        job_id=scope.job.id,
+        stamp=point.stamp,
+        replica=point.replica,
+        snapshot=point.snapshot,
+        due=target.points[-1].taken_at,
+        reason=Reason.RETENTION_EXCEEDED,
+        with_replica=with_replica,
+    )
+
+
+# ── what is left over ─────────────────────────────────────────────────────────────────────────────
+
+
+def clean_interrupted(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
+    """Plan to remove what interrupted replications of our jobs left, where none is under way."""
+    for replica in view.replicas:
+        if replica.state is ReplicaState.WHOLE:
+            continue
+        job = world.jobs_by_id.get(replica.job)
+        if job is None or job.suspend or job.id in world.desired.protected_jobs:
+            continue
+        beside = world.replicas(view, replica.sr, replica.vm)
+        if world.mode_on_sr(pool, replica.sr, replica.vm) is None and _is_left_over(
+            replica, beside
+        ):
+            draft.do(_clean(pool, replica))
+
+
+def _is_left_over(replica: Replica, beside: Iterable[Replica]) -> bool:
+    """Say whether an unfinished replica is nothing that a restore point stands on."""
+    return replica.state is ReplicaState.INTERRUPTED and not any(
+        each.replica == replica.replica and each.state is ReplicaState.WHOLE for each in beside
+    )
+
+
+def _clean(pool: PoolName, replica: Replica) -> CleanReplica:
+    return CleanReplica(
+        target_pool=pool,
+        sr=replica.sr,
+        vm=replica.vm,
+        vm_name=replica.vm_name,
+        job_id=replica.job,
+        replica=replica.replica,
+        due=replica.taken_at,
+        reason=Reason.REPLICA_INTERRUPTED,
+    )
