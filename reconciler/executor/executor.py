@@ -5,7 +5,7 @@ what a failure means. What a step did is never reported to the planner: it is ob
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
+from reconciler.executor.readings import Readings, parties
 from reconciler.executor.records import Records
 from reconciler.executor.stalls import stall_watch
 from reconciler.executor.tools import Tools
@@ -84,11 +85,13 @@ class Executor:
                 task.cancel()
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
-        for action in admission.actions:
-            self._start(group, action)
+        for party in parties(admission.actions):
+            readings = Readings(group, party, detach_s=_detach_s(party, report.desired))
+            for action in party:
+                self._start(group, action, readings)
         return admission.wake_at
 
-    def _start(self, group: asyncio.TaskGroup, action: Action) -> None:
+    def _start(self, group: asyncio.TaskGroup, action: Action, readings: Readings) -> None:
         started_at = self._clock.now()
         id_ = id_of(action)
         progress = self._progress.value
@@ -99,9 +102,15 @@ class Executor:
                 claims={**progress.claims, id_: claims_of(action)},
             )
         )
-        self._tasks[id_] = group.create_task(self._carry_out(action, started_at), name=id_)
+        self._tasks[id_] = group.create_task(
+            self._take_part(action, started_at, readings), name=id_
+        )
 
-    async def _carry_out(self, action: Action, started_at: datetime) -> None:
+    async def _take_part(self, action: Action, started_at: datetime, readings: Readings) -> None:
+        with readings.taking_part(id_of(action)):
+            await self._carry_out(action, started_at, readings)
+
+    async def _carry_out(self, action: Action, started_at: datetime, readings: Readings) -> None:
         """Run one step to its end. Only a cancelled process lets an exception out."""
         gauge = self.transfers.begin(action, started_at)
         row = gauge.row = await self._records.begin(action, started_at)
@@ -109,7 +118,7 @@ class Executor:
         log.info("action started", **_fields(action), reason=action.reason)
         try:
             async with stall_watch(gauge, self._stall_s(action)):
-                await carry_out(action, self._tools(gauge))
+                await carry_out(action, self._tools(gauge, readings))
         except asyncio.CancelledError:
             cancel = self._cancel_of(id_of(action))
             attempt = self._attempt(action, cancel)
@@ -148,13 +157,14 @@ class Executor:
         stall = None if job is None else job.settings.timeouts.stall
         return None if stall is None else stall.total_seconds()
 
-    def _tools(self, gauge: Gauge) -> Tools:
+    def _tools(self, gauge: Gauge, readings: Readings) -> Tools:
         return Tools(
             clock=self._clock,
             gauge=gauge,
             pool=self._connections.pool,
             remote=self._connections.remote,
             export_slot=self._export_slot,
+            readings=readings,
         )
 
     def _export_slot(self, pool: PoolName) -> AbstractAsyncContextManager[object]:
@@ -203,6 +213,14 @@ class Executor:
         await self._records.end(
             row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
         )
+
+
+def _detach_s(party: Sequence[Action], desired: Desired) -> float | None:
+    """For how long one of a party may hold up the others; None: for ever."""
+    name = party[0].job if isinstance(party[0], Sending) else None
+    job = desired.jobs.get(name) if name is not None else None
+    detach = job.settings.detach if job is not None else None
+    return None if detach is None else detach.total_seconds()
 
 
 def _without(entries: Mapping[ActionId, V], id_: ActionId) -> dict[ActionId, V]:

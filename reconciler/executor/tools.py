@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from reconciler.clock import Clock
+from reconciler.executor.readings import Readings
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import PoolName, RemoteName
 from reconciler.remotes.remote import Remote
@@ -21,6 +22,7 @@ class Tools:
 
     pool, remote: give the opened thing, or raise the craft's error. export_slot: entered once per
     disk, so that a pool never exports more disks at once than its limit, whatever was admitted.
+    readings: of the party that the action is a part of; None where nothing is sent from a pool.
     made: told what a restore has made (the uuid of a VM), for whoever asked for it.
     """
 
@@ -29,4 +31,5 @@ class Tools:
     pool: Callable[[PoolName], Awaitable[XapiClient]]
     remote: Callable[[RemoteName], Awaitable[Remote]]
     export_slot: Callable[[PoolName], AbstractAsyncContextManager[object]]
+    readings: Readings | None = None
     made: Callable[[str], None] = _nobody_asks

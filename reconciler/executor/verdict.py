@@ -14,6 +14,7 @@ from reconciler.plan.backoff import not_before
 from reconciler.plan.reasons import Reason
 from reconciler.remotes.errors import Missing, NoSpace, RemoteError
 from reconciler.transfer.errors import TransferError
+from reconciler.transfer.sink import SlowSink
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdError
 from reconciler.xapi.errors import (
@@ -70,6 +71,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.POOL_UNREACHABLE
         case XapiFailure(code=code) if code in GONE:
             return Reason.WORLD_CHANGED
+        case SlowSink():
+            return Reason.SLOW_DESTINATION
         case StreamBroken() | StreamError():
             return Reason.STREAM_BROKEN
         case XapiError():

@@ -156,6 +156,10 @@ class _FanOut(Generic[T, S, P, R]):
         """Leave all sinks behind, because nothing more will come."""
         self._lines.fail(error)
 
+    async def while_wanted(self, work: Coroutine[None, None, None]) -> None:
+        """Do what a reading needs, for as long as a sink is left. Raises what it raises."""
+        await _unless(self._lines.deserted(), work)
+
     async def read(self, source: P) -> None:
         """Read the whole stream for all sinks, or for as long as there is one.
 
@@ -163,7 +167,7 @@ class _FanOut(Generic[T, S, P, R]):
         sinks do not know of it: the caller fails them, or, if none has begun, reads another one.
         """
         try:
-            await _unless(self._lines.deserted(), self._read(source))
+            await self.while_wanted(self._read(source))
         except BaseException:
             await source.abort()
             raise

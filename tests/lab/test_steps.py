@@ -12,6 +12,7 @@ from reconciler.catalog.chains import chain_keys
 from reconciler.catalog.read import read_vm
 from reconciler.clock import SteppedClock
 from reconciler.executor.dispatch import carry_out
+from reconciler.executor.readings import Readings
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import (
@@ -67,7 +68,16 @@ class Place:
         async def remote(_):
             return self.remote
 
-        await carry_out(action, Tools(self.clock, gauge, pool, remote, lambda _: slots))
+        failure = None
+        async with asyncio.TaskGroup() as group:
+            readings = Readings(group, [action])
+            tools = Tools(self.clock, gauge, pool, remote, lambda _: slots, readings)
+            try:
+                await carry_out(action, tools)
+            except Exception as error:  # carried around the group, which would wrap it
+                failure = error
+        if failure is not None:
+            raise failure
         return gauge.done_bytes
 
     async def snapshot(self) -> Export:

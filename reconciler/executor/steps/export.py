@@ -6,27 +6,30 @@ that an interrupted try already published is not sent again.
 """
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 import structlog
 
 from reconciler.catalog import layout, write
 from reconciler.catalog.lock import VmLock, vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
+from reconciler.executor.readings import DeltaRefused, Readings
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.executor.vm_records import collect
 from reconciler.ids import DiskSnapshotUuid, instant_of
 from reconciler.observed.chain import DiskFile
 from reconciler.observed.marks import EXPORTED_KEY
-from reconciler.plan.actions import DiskExport, Export, ExportKind
+from reconciler.plan.actions import DiskExport, Export, ExportKind, id_of
 from reconciler.plan.reasons import Reason
-from reconciler.transfer.export import receive_vhd
 from reconciler.transfer.sink import Identity
-from reconciler.vhd.errors import VhdUnsupported
+from reconciler.transfer.source import ByteSource
+from reconciler.transfer.vhd_sink import VhdFileSink
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export
-from reconciler.xapi.errors import StreamRefused, XapiError, XapiFailure
+from reconciler.xapi.errors import XapiError
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +39,12 @@ async def run(action: Export, tools: Tools) -> None:
 
     Raises XapiError, RemoteError, StreamError, VhdError, CatalogError, Refused.
     """
+    assert tools.readings is not None, "an export reads from a pool"
     client = await tools.pool(action.pool)
     remote = await tools.remote(action.remote)
     records = await collect(client, action.vm, action.snapshot)
     async with vm_lock(remote, action.vm, tools.clock) as lock:
-        step = _Step(action, tools, client, lock, records)
+        step = _Step(action, tools, tools.readings, client, lock, records)
         async with asyncio.TaskGroup() as group:
             for disk in action.disks:
                 group.create_task(step.disk(disk))
@@ -56,6 +60,7 @@ class _Step:
 
     action: Export
     tools: Tools
+    readings: Readings
     client: XapiClient
     lock: VmLock
     records: PointRecords
@@ -74,16 +79,15 @@ class _Step:
         path = self.path(disk)
         published = await write.find_disk(self.lock, path, disk.snapshot)
         if published is not None:
+            self.readings.withdraw(id_of(self.action), disk)
             return published
-        async with self.tools.export_slot(self.action.pool):
-            try:
-                await self._receive(disk, path, disk.base)
-            except (XapiFailure, StreamRefused, VhdUnsupported) as error:
-                if disk.kind is ExportKind.FULL or not _refuses_delta(error):
-                    raise
-                # Better the whole disk now than no point; the next delta stands on it.
-                log.warning("delta refused, sending it whole", disk=disk.disk, why=str(error))
-                await self._receive(disk, path, None)
+        try:
+            await self._receive(disk, path)
+        except DeltaRefused as refusal:
+            # Better the whole disk now than no point; the next delta stands on it.
+            log.warning("delta refused, sending it whole", disk=disk.disk, why=str(refusal))
+            whole = replace(disk, kind=ExportKind.FULL, base=None, base_file=None)
+            await self._receive(whole, path)
         return await write.publish_disk(self.lock, path)
 
     async def mark_exported(self) -> None:
@@ -99,40 +103,43 @@ class _Step:
         except XapiError as error:
             log.debug("snapshot not marked as exported", why=str(error))
 
-    async def _receive(self, disk: DiskExport, path: str, base: DiskSnapshotUuid | None) -> None:
-        """Receive a disk under its temporary name; base: what the delta is taken against."""
-        base_ref = None if base is None else await self.client.call("VDI.get_by_uuid", base)
-        name = str(self.records.vdis[self.reference(disk.snapshot)].get("name_label", ""))
-        identity = Identity(
-            uuid=disk.snapshot,
-            parent_uuid=base,
-            parent_name=None if base is None else disk.base_file,
-            timestamp=int(instant_of(self.action.stamp).timestamp()),
-        )
-        async with await open_export(
-            self.client, self.reference(disk.snapshot), base_ref, label=name
-        ) as stream:
-            received = await receive_vhd(
-                stream,
+    async def _receive(self, disk: DiskExport, path: str) -> None:
+        """Receive a disk under its temporary name, with all who want it too."""
+        received = await self.readings.receive(
+            id_of(self.action),
+            disk,
+            VhdFileSink(
                 self.lock.remote,
                 layout.partial_of(layout.key_of(self.lock.vm, path)),
-                identity,
-                on_progress=self.tools.gauge.advance,
-                on_expected=self.tools.gauge.expect,
-            )
+                self._identity(disk),
+            ),
+            lambda base: self._opened(disk.snapshot, base),
+            self.tools.gauge,
+        )
         log.debug(
             "disk received",
             disk=disk.disk,
             bytes=received.file_bytes,
             delta=received.differencing,
+            waiting=received.buffers_peak,
         )
 
+    def _identity(self, disk: DiskExport) -> Identity:
+        return Identity(
+            uuid=disk.snapshot,
+            parent_uuid=disk.base,
+            parent_name=disk.base_file,
+            timestamp=int(instant_of(self.action.stamp).timestamp()),
+        )
 
-_NO_DELTA_HERE = frozenset(
-    {"INTERNAL_ERROR", "VDI_INCOMPATIBLE_TYPE", "SR_OPERATION_NOT_SUPPORTED", "VDI_NOT_MANAGED"}
-)
-
-
-def _refuses_delta(error: XapiFailure | StreamRefused | VhdUnsupported) -> bool:
-    """Whether the pool cannot make this delta at all. A lost connection is no such refusal."""
-    return not isinstance(error, XapiFailure) or error.code in _NO_DELTA_HERE
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, snapshot: DiskSnapshotUuid, base: DiskSnapshotUuid | None
+    ) -> AsyncIterator[ByteSource]:
+        """Open a disk's stream, in turn with all that the pool exports."""
+        ref = self.reference(snapshot)
+        label = str(self.records.vdis[ref].get("name_label", ""))
+        async with self.tools.export_slot(self.action.pool):
+            base_ref = None if base is None else await self.client.call("VDI.get_by_uuid", base)
+            async with await open_export(self.client, ref, base_ref, label=label) as stream:
+                yield stream
