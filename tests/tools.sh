@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The programs that witness for us in the tests and that pip cannot bring: disk tools from Debian,
-# and npm's XAPI client. Does nothing (in well under a second) when all is there. As root, installs
+# The programs that witness for us in the tests and that pip cannot bring: disk tools and file
+# servers from Debian, and npm's XAPI client. Does nothing (in well under a second) when all is there. As root, installs
 # what is missing; as anybody else, says what is missing and which packages hold it, and fails.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -20,6 +20,24 @@ wanted=(
   fallocate:util-linux
   node:nodejs
   npm:npm
+  xva-img:xva-img
+  linux.uml:user-mode-linux
+  modprobe:kmod
+  ip:iproute2
+  mount.nfs:nfs-common
+  mount.cifs:cifs-utils
+  ganesha.nfsd:nfs-ganesha
+  smbd:samba
+  fusermount:fuse
+  radosgw:radosgw
+  ceph-mon:ceph-mon
+  ceph-osd:ceph-osd
+)
+
+# Files that no program stands for.
+files=(
+  "libfuse.so.2:libfuse2"
+  "ganesha/libfsalvfs.so:nfs-ganesha-vfs"
 )
 
 missing=()
@@ -28,6 +46,10 @@ find_missing() {
   local pair
   for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || missing+=("$pair")
+  done
+  for pair in "${files[@]}"; do
+    compgen -G "/usr/lib/*/${pair%%:*}" >/dev/null || compgen -G "/lib/*/${pair%%:*}" >/dev/null ||
+      missing+=("$pair")
   done
 }
 

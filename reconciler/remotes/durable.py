@@ -9,12 +9,17 @@ Knows the storage port. Never knows threads, event loops or what the bytes mean.
 
 import contextlib
 import errno
+import time
 from collections.abc import Callable, Iterator
 
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
 
 PARTIAL_SUFFIX = ".partial"
 _SETTLED_MAX = 100_000
+# How SMB says that somebody has a file open: a reader of a few moments, or a virus scanner.
+IN_USE = frozenset({errno.EACCES, errno.EBUSY, errno.ETXTBSY})
+_CLOSED_WITHIN_S = 5.0
+_LOOK_AGAIN_S = 0.1
 _COPY_STRIDE = 16 * 1024 * 1024
 # Errors that say "not here" or "not these two"; another way is tried.
 _UNABLE = frozenset(
@@ -34,15 +39,22 @@ class Durable:
     """The calls of one file system in safe order.
 
     random_name: gives a name nobody else will think of, of letters and digits.
-    directory_sync: whether directories can be synced here.
+    directory_sync: whether directories can be synced here. replace_open: whether a file that
+    somebody has open can be replaced.
     """
 
     def __init__(
-        self, filesystem: Filesystem, random_name: Callable[[], str], *, directory_sync: bool
+        self,
+        filesystem: Filesystem,
+        random_name: Callable[[], str],
+        *,
+        directory_sync: bool,
+        replace_open: bool = True,
     ) -> None:
         self._filesystem = filesystem
         self._random_name = random_name
         self._directory_sync = directory_sync
+        self._replace_open = replace_open
         self._settled: set[str] = set()
 
     def put(self, key: str, content: Piece) -> None:
@@ -206,9 +218,11 @@ class Durable:
         try:
             self._filesystem.link(source, target)
         except OSError as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
                 if self._filesystem.stat(target).inode == inode:
                     return True
+                # Of several at once SMB tells some that the call makes no sense (EINVAL).
+                raise FileExistsError(errno.EEXIST, "the name is taken") from error
             if error.errno in _UNABLE:
                 return False
             raise
@@ -229,11 +243,21 @@ class Durable:
     def _rename(self, source: str, target: str) -> None:
         """Rename; a lost reply (NFS sends again and hears ENOENT) is told from a lost file."""
         inode = self._filesystem.stat(source).inode
-        try:
-            self._filesystem.rename(source, target)
-        except OSError:
-            if not self._was_renamed(source, target, inode):
-                raise
+        give_up_s = time.monotonic() + _CLOSED_WITHIN_S
+        while True:
+            try:
+                self._filesystem.rename(source, target)
+            except OSError as error:
+                if self._was_renamed(source, target, inode):
+                    return
+                if self._replace_open or error.errno not in IN_USE:
+                    raise
+                if time.monotonic() > give_up_s:
+                    message = "somebody has the file open, and this share replaces none that is"
+                    raise OSError(errno.EBUSY, message) from error
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                return
 
     def _was_renamed(self, source: str, target: str, inode: int) -> bool:
         try:

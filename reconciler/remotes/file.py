@@ -49,7 +49,12 @@ class FileRemote(Identified):
         self._threads = threads
         self._traits = traits
         self._read_only = read_only
-        self._durable = Durable(filesystem, names, directory_sync=traits.directory_sync)
+        self._durable = Durable(
+            filesystem,
+            names,
+            directory_sync=traits.directory_sync,
+            replace_open=traits.replace_open,
+        )
 
     @classmethod
     async def attach(

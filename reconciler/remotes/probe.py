@@ -7,6 +7,7 @@ import contextlib
 import errno
 from collections.abc import Callable
 
+from reconciler.remotes.durable import IN_USE
 from reconciler.remotes.filesystem import Filesystem
 from reconciler.remotes.remote import Traits
 
@@ -36,7 +37,8 @@ def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
         reflink = _reflinks(filesystem, first, second)
         _remove_left_behind(filesystem, first)
         exclusive = _links(filesystem, first, third)
-        replace = _replaces(filesystem, first, second)
+        replace_open = _replaces_open(filesystem, first, second)
+        replace = replace_open or _replaces(filesystem, first, second)
         directory_sync = _able(lambda: filesystem.sync_directory(SCRATCH_DIRECTORY))
     finally:
         for path in (first, second, third):
@@ -48,6 +50,7 @@ def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
         patch=True,
         directory_sync=directory_sync,
         exclusive=exclusive,
+        replace_open=replace_open,
     )
 
 
@@ -79,6 +82,21 @@ def _links(filesystem: Filesystem, first: str, third: str) -> bool:
     except FileExistsError:
         return filesystem.stat(first).inode == filesystem.stat(third).inode
     return False
+
+
+def _replaces_open(filesystem: Filesystem, first: str, second: str) -> bool:
+    """Rename over a file that is being read. If it cannot be, both are there afterwards."""
+    inode = filesystem.stat(first).inode
+    reader = filesystem.open(second)
+    try:
+        filesystem.rename(first, second)
+    except OSError as error:
+        if error.errno in IN_USE or error.errno == errno.EEXIST:
+            return False
+        raise
+    finally:
+        reader.close()
+    return filesystem.stat(second).inode == inode
 
 
 def _replaces(filesystem: Filesystem, first: str, second: str) -> bool:

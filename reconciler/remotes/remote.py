@@ -24,6 +24,8 @@ class Traits:
     reflink: files can share extents, so that copies of aligned ranges cost nothing.
     replace: rename over an existing name is atomic. patch: files can be written in the middle.
     block_align: extents must start at multiples of this to be shared, bytes.
+    replace_open: a file that somebody reads can be replaced; where it cannot (SMB), replacing it
+    waits for some seconds, then fails.
     directory_sync: directories can be synced; where they cannot, a rename is as durable as the
     server makes it.
     rename: files are written under one name and given another (`create`, `publish`, `open` for
@@ -36,6 +38,7 @@ class Traits:
     patch: bool = True
     block_align: int = 4096
     directory_sync: bool = True
+    replace_open: bool = True
     rename: bool = True
     exclusive: bool = True
 

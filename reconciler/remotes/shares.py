@@ -134,7 +134,8 @@ class SmbPlace:
 
     def option_string(self, credentials: str | None) -> str:
         """credentials: path of the file that holds them; None: as a guest."""
-        defaults = ("noatime", "guest" if credentials is None else f"credentials={credentials}")
+        who = "guest" if credentials is None else f"credentials={credentials}"
+        defaults = ("noatime", "file_mode=0600", "dir_mode=0700", who)
         return _joined(self.options, defaults, read_only=self.read_only)
 
     def credentials(self) -> str:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ceph import rgw_server
 from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, moto_server, rclone_server
+from uml import require
 
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.filesystem import Filesystem
@@ -31,6 +33,22 @@ MKFS = {
     "btrfs": ["mkfs.btrfs", "-q", "-f"],
 }
 IMAGE_BYTES = 320 * MIB  # mkfs.xfs makes no file system below 300 MiB
+GIVEN = "RECONCILER_REMOTE_PATH"
+"""A variable that names a directory, on a mounted share: the suites run there, and nowhere else."""
+
+
+def needs_root(kind: str):
+    return pytest.param(kind, marks=pytest.mark.mounts)
+
+
+FILESYSTEMS = [
+    "memory",
+    "memory-reflink",
+    "posix",
+    needs_root("ext4"),
+    needs_root("xfs"),
+    needs_root("btrfs"),
+]
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,20 @@ def rclone(tmp_path_factory) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory) -> Iterator[S3Server]:
+    require("radosgw", "ceph-mon", "ceph-osd", "ceph")
+    with rgw_server(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+def given_directory(name: str) -> PosixFilesystem:
+    """An empty directory at the given place."""
+    root = Path(os.environ[GIVEN]) / name
+    root.mkdir()
+    return PosixFilesystem(str(root))
+
+
 def place_on(server: S3Server, prefix: str) -> S3Place:
     return S3Place(
         bucket=BUCKET,
@@ -121,6 +153,21 @@ def place_on(server: S3Server, prefix: str) -> S3Place:
         endpoint=server.endpoint,
         prefix=prefix,
     )
+
+
+@pytest.fixture
+def filesystem(request, tmp_path, on_mount) -> Filesystem:
+    match request.param:
+        case "memory":
+            return MemoryFilesystem(reflink=False)
+        case "memory-reflink":
+            return MemoryFilesystem(reflink=True)
+        case "posix":
+            return PosixFilesystem(str(tmp_path))
+        case "given":
+            return given_directory(f"{os.getpid()}-{tmp_path.name}-file")
+        case kind:
+            return on_mount(kind)
 
 
 # --- the kinds
@@ -174,11 +221,27 @@ def s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
     return on_s3(place_on(grounds.fixture("rclone"), grounds.name))
 
 
+@kind("s3-ceph", pytest.mark.servers)
+def s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
+    return on_s3(place_on(grounds.fixture("ceph"), grounds.name))
+
+
+if GIVEN in os.environ:
+    KINDS.clear()
+
+    @kind("given")
+    def given(grounds: Grounds) -> Callable[[], Opening]:
+        return on_filesystem(given_directory(grounds.name))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that ask for `place` run over every kind."""
+    """Tests that ask for `place` run over every kind; those of file systems, over theirs."""
     if "place" in metafunc.fixturenames:
         every = [pytest.param(name, marks=marks, id=name) for name, (_, marks) in KINDS.items()]
         metafunc.parametrize("place", every, indirect=True)
+    elif "filesystem" in metafunc.fixturenames:
+        kinds = ["given"] if GIVEN in os.environ else FILESYSTEMS
+        metafunc.parametrize("filesystem", kinds, indirect=True)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """One suite for all file systems, modelled and real: what object stores cannot do."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 
@@ -7,38 +8,10 @@ import pytest
 
 from reconciler.remotes.errors import Denied, Exists, Missing, RemoteError, Unavailable
 from reconciler.remotes.file import FileRemote
-from reconciler.remotes.filesystem import Filesystem
 from reconciler.remotes.memory import MemoryFilesystem
-from reconciler.remotes.posix import PosixFilesystem
 from reconciler.remotes.remote import Move
 
 MIB = 1024 * 1024
-
-
-def needs_root(kind: str):
-    return pytest.param(kind, marks=pytest.mark.mounts)
-
-
-@pytest.fixture(
-    params=[
-        "memory",
-        "memory-reflink",
-        "posix",
-        needs_root("ext4"),
-        needs_root("xfs"),
-        needs_root("btrfs"),
-    ]
-)
-def filesystem(request, tmp_path, on_mount) -> Filesystem:
-    match request.param:
-        case "memory":
-            return MemoryFilesystem(reflink=False)
-        case "memory-reflink":
-            return MemoryFilesystem(reflink=True)
-        case "posix":
-            return PosixFilesystem(str(tmp_path))
-        case kind:
-            return on_mount(kind)
 
 
 @pytest.fixture
@@ -165,10 +138,27 @@ async def test_truncate_shortens_and_lengthens(remote):
 async def test_a_renamed_file_can_still_be_read_and_an_unlinked_one(remote):
     await remote.put("f", b"content")
     async with remote.open("f") as file:
-        await remote.put("f", b"other")
+        if remote.traits.replace_open:
+            await remote.put("f", b"other")
+        else:
+            with pytest.raises(Unavailable, match="open"):
+                await remote.put("f", b"other")
+            assert await names(remote) == [".reconciler", "f"], "nothing is left beside"
         assert await file.read(0, 7) == b"content"
         await remote.delete("f")
         assert await file.read(0, 7) == b"content"
+
+
+async def test_a_file_that_somebody_reads_is_replaced_once_it_is_closed_if_not_before(remote):
+    await remote.put("f", b"content")
+    async with asyncio.TaskGroup() as group:
+        async with remote.open("f") as file:
+            replacing = group.create_task(remote.put("f", b"other"))
+            await asyncio.wait({replacing}, timeout=0.5)
+            assert replacing.done() == remote.traits.replace_open
+            assert await file.read(0, 7) == b"content"
+        await replacing
+    assert await remote.get("f", 10) == b"other"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reconciler.remotes.errors import Exists, Missing, RemoteError, TooLarge
+from reconciler.remotes.errors import Exists, Missing, RemoteError, TooLarge, Unavailable
 from reconciler.remotes.remote import Remote
 
 MIB = 1024 * 1024
@@ -294,7 +294,8 @@ async def test_a_touched_directory_is_another_but_in_its_place(remote):
     touched = await remote.touch("x.lock")
     assert await remote.stat("x.lock") == touched
     assert touched.is_directory
-    assert touched.mtime_ns >= made.mtime_ns
+    # SMB clients touch by their own clock, which may be a little behind the server's.
+    assert touched.mtime_ns > made.mtime_ns - 10**9
     await remote.put("now", b"")
     assert abs(touched.mtime_ns - (await remote.stat("now")).mtime_ns) < 60 * 10**9
     await remote.remove_directory("x.lock")
@@ -355,7 +356,10 @@ async def test_a_file_that_is_read_is_of_one_making(remote):
     await remote.put("f", b"1" * 1000)
     async with remote.open("f") as file:
         assert await file.read(0, 10) == b"1" * 10
-        await remote.put("f", b"2" * 1000)
+        try:
+            await remote.put("f", b"2" * 1000)
+        except Unavailable:
+            assert not remote.traits.replace_open
         try:
             content = await file.read(10, 10)
         except RemoteError:

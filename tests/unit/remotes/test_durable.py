@@ -176,3 +176,35 @@ def test_a_name_that_is_taken_is_made_durable(hard_links):
         durable_on(filesystem).put_new("d/a", b"ours")
     for crash in filesystem.crashes_now():
         assert MemoryFilesystem(crash.seen).content("d/a").whole() == b"theirs"
+
+
+def test_a_file_in_use_is_replaced_once_it_is_closed(monkeypatch):
+    """As on SMB shares, where a file that somebody reads cannot be replaced."""
+    filesystem = MemoryFilesystem()
+    durable = Durable(filesystem, lambda: "xyz", directory_sync=True, replace_open=False)
+    durable.put("f", b"old")
+    real, refusals = filesystem.rename, [errno.EACCES, errno.EBUSY]
+
+    def rename(source, target):
+        if refusals:
+            raise OSError(refusals.pop(), "in use")
+        real(source, target)
+
+    monkeypatch.setattr(filesystem, "rename", rename)
+    monkeypatch.setattr("reconciler.remotes.durable._LOOK_AGAIN_S", 0.0)
+    durable.put("f", b"new")
+    assert refusals == []
+    refusals = [errno.EACCES] * 10**6
+    monkeypatch.setattr("reconciler.remotes.durable._CLOSED_WITHIN_S", 0.01)
+    with pytest.raises(OSError, match="has the file open") as raised:
+        durable.put("f", b"newer")
+    assert raised.value.errno == errno.EBUSY
+    assert filesystem.list("") == ["f"]
+
+
+def test_elsewhere_a_refusal_is_one():
+    filesystem = MemoryFilesystem()
+    durable = Durable(filesystem, lambda: "xyz", directory_sync=True)
+    filesystem.fault = Fault(at=len(filesystem.calls) + 3, number=errno.EACCES)
+    with pytest.raises(PermissionError):
+        durable.put("f", b"new")

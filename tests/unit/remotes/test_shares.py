@@ -13,7 +13,7 @@ def test_an_smb_share_as_mount_wants_it():
     place = SmbPlace("nas", "backup$", username="svc", options=("vers=3.1.1", "seal"))
     assert place.source == "//nas/backup$"
     assert place.option_string("/run/c") == (
-        "rw,nosuid,nodev,noexec,noatime,credentials=/run/c,vers=3.1.1,seal"
+        "rw,nosuid,nodev,noexec,noatime,file_mode=0600,dir_mode=0700,credentials=/run/c,vers=3.1.1,seal"
     )
     assert ",guest" in SmbPlace("nas", "open").option_string(None)
 

@@ -1,0 +1,158 @@
+"""NFS and SMB shares of real servers, mounted by a real kernel: the suite, and servers that go."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from file_servers import NFS_EXPORT, SMB_PASSWORD, SMB_SHARE, SMB_USER, FileServer
+from uml import HOST, Guest
+
+pytestmark = pytest.mark.servers
+
+STOPPED_S = 15.0
+DISK_MIB = 96
+SUITE = ("tests/conformance/test_remotes.py", "tests/conformance/test_file_remotes.py")
+KINDS = {
+    "nfs-4.2": ("nfs", ("vers=4.2",)),
+    "smb-3.1.1": ("smb", ("vers=3.1.1", "seal")),
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a server, mounted in the machine by the product's own means."""
+
+    kind: str
+    server: FileServer
+    machine: Guest
+    directory: str
+
+    @property
+    def source(self) -> tuple[str, str, str]:
+        return (self.kind, HOST, NFS_EXPORT if self.kind == "nfs" else SMB_SHARE)
+
+
+@pytest.fixture(scope="session")
+def share_of(request, machine) -> Callable[[str], Share]:
+    """Mounts a kind of share, the first time it is asked for."""
+    shares: dict[str, Share] = {}
+
+    def mounted(name: str) -> Share:
+        if name not in shares:
+            kind, options = KINDS[name]
+            server = request.getfixturevalue(kind)
+            share = Share(kind, server, machine, "")
+            env = {"SMB_USER": SMB_USER, "SMB_PASSWORD": SMB_PASSWORD}
+            words = ("tests/servers/guest_mount.py", name, *share.source, *options)
+            said, left = machine.python(*words, env=env)
+            found = json.loads(said)
+            assert found["source"] == (
+                f"{HOST}:{NFS_EXPORT}" if kind == "nfs" else f"//{HOST}/{SMB_SHARE}"
+            )
+            assert not [each for each in json.loads(left) if "credentials" in each]
+            shares[name] = Share(kind, server, machine, found["directory"])
+        return shares[name]
+
+    return mounted
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_suite_passes(share_of, name):
+    """Every test of every remote that is a file system, on the share."""
+    share = share_of(name)
+    said = list(
+        share.machine.python(
+            *("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp=/run/pytest", *SUITE),
+            env={"RECONCILER_REMOTE_PATH": share.directory},
+        )
+    )
+    print("\n".join(said))
+    found = re.findall(r"(\d+) (passed|skipped)", said[-1])
+    counts = {word: int(number) for number, word in found}
+    # What may be skipped is a clone of whole files: neither server here shares extents so.
+    assert counts["passed"] > 50, said[-1]
+    assert counts.get("skipped", 0) <= 1, said[-1]
+
+
+def written(share: Share, name: str, interfere: Callable[[], None], patience_s: float = 120.0):
+    """Write a disk, interfered with in the middle; return what was said, and prove the disk."""
+    published = share.server.directory / "disks" / name
+    said = []
+    words = ("tests/servers/guest_write.py", *share.source, share.directory, name)
+    for line in share.machine.python(*words, str(DISK_MIB), str(patience_s)):
+        said.append(line)
+        if line == f"wrote {DISK_MIB // 8}" and not any(each.startswith("failed") for each in said):
+            interfere()
+            assert not published.exists(), "nothing half is seen"
+        if line.startswith("failed"):
+            assert not published.exists(), "nothing half is seen"
+            share.server.go_on()
+    assert said[-1].startswith("done "), said[-5:]
+    digest = said[-1].split()[1]
+    assert hashlib.sha256(published.read_bytes()).hexdigest() == digest
+    identities = json.loads((share.server.directory / ".reconciler/remote.json").read_text())
+    assert said[0] == f"identity {identities['id']}"
+    names = {each.name for each in published.parent.iterdir()}
+    assert {each for each in names if not each.endswith(".partial")} >= {name}
+    published.unlink()
+    for left in published.parent.glob(".*.partial"):
+        left.unlink()
+    return said
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_server_that_stands_still_for_a_while_is_waited_for(share_of, name):
+    share = share_of(name)
+
+    def stand_still() -> None:
+        share.server.stop()
+        time.sleep(STOPPED_S)
+        share.server.go_on()
+
+    said = written(share, "stopped", stand_still)
+    assert not [line for line in said if line.startswith("failed")]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_server_killed_in_the_middle_of_a_write_heals(share_of, name):
+    """The write goes on with the next server, or it fails and the next one succeeds."""
+    share = share_of(name)
+
+    def die() -> None:
+        share.server.kill()
+        share.server.start()
+
+    written(share, "killed", die)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_server_that_hangs_is_not_waited_for_for_ever(share_of, name):
+    """It is let go on only when the first try has failed."""
+    share = share_of(name)
+    said = written(share, "hung", share.server.stop, patience_s=4.0)
+    failed = [line for line in said if line.startswith("failed")]
+    assert "hanging for" in failed[0], failed
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_cancelling_takes_effect_though_the_server_hangs(share_of, name):
+    share = share_of(name)
+    said = []
+    words = ("tests/servers/guest_cancel.py", *share.source, share.directory)
+    for line in share.machine.python(*words):
+        said.append(line)
+        if line == "put 5":
+            share.server.stop()
+        if line.startswith(("refused", "taken")):
+            share.server.go_on()
+    cancelled = [line for line in said if line.startswith("cancelled")]
+    assert float(cancelled[0].split()[-1]) < 10.0
+    assert any(line.startswith("refused") for line in said), said[-10:]
+    assert said[-1] == "healed", said[-10:]
+    vm = Path(share.server.directory) / "xo-vm-backups/11111111-2222-3333-4444-555555555555"
+    assert (vm / "after.json").read_bytes() == b"{}"
