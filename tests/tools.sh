@@ -29,6 +29,7 @@ wanted=(
   ganesha.nfsd:nfs-ganesha
   smbd:samba
   fusermount:fuse
+  ceph:ceph-common
   radosgw:radosgw
   ceph-mon:ceph-mon
   ceph-osd:ceph-osd
