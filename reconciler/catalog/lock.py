@@ -101,8 +101,9 @@ async def vm_lock(remote: Remote, vm: VmUuid, clock: Clock) -> AsyncIterator[VmL
     """Hold the lock of a VM's directory for a while.
 
     Raises LockedByOther at once if somebody else holds it; LockLost, the body being cancelled, if
-    it is taken over meanwhile; RemoteError.
+    it is taken over meanwhile; WrongRemote if another remote lies in its place; RemoteError.
     """
+    await remote.prove()
     lock = VmLock(remote, vm, await _take(remote, vm), asyncio.Lock())
     _held.add((remote.name, vm))
     body = asyncio.current_task()

@@ -12,7 +12,7 @@ from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.backoff import not_before
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import Missing, NoSpace, RemoteError
+from reconciler.remotes.errors import Missing, NoSpace, RemoteError, WrongRemote
 from reconciler.transfer.errors import TransferError
 from reconciler.transfer.sink import SlowSink
 from reconciler.transfer.source import StreamError
@@ -63,6 +63,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.INSUFFICIENT_SPACE
         case Missing():
             return Reason.WORLD_CHANGED
+        case WrongRemote():
+            return Reason.WRONG_REMOTE
         case RemoteError():
             return Reason.REMOTE_ERROR
         case CredentialsInvalid():

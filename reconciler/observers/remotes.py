@@ -19,7 +19,7 @@ from reconciler.observed.chain import History
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import RemoteError
+from reconciler.remotes.errors import RemoteError, WrongRemote
 from reconciler.remotes.remote import Remote
 
 log = structlog.get_logger(__name__)
@@ -109,6 +109,7 @@ class RemoteObserver:
         as_of = self._clock.now()
         self._touched.clear()
         remote = await self._open_remote(self._name)
+        await remote.prove()
         space = await remote.space()
         vms = await read.list_vms(remote)
         self._headers.forget_others(set(vms))
@@ -177,6 +178,8 @@ def _locked_vms(view: RemoteView | Unknown | None) -> list[VmUuid]:
 
 def _reason(error: Exception) -> Reason:
     """An error of the remote's is expected; any other is a mistake of ours, and is shown whole."""
+    if isinstance(error, WrongRemote):
+        return Reason.WRONG_REMOTE
     if isinstance(error, RemoteError):
         return Reason.REMOTE_UNAVAILABLE
     log.error("remote not understood", exc_info=error)

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 from reconciler.remotes.durable import Durable
 from reconciler.remotes.errors import Denied, RemoteError, TooLarge
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
+from reconciler.remotes.findings import Finding, examine, findings_of
 from reconciler.remotes.identity import Identified
 from reconciler.remotes.open_file import OpenFile
 from reconciler.remotes.pieces import Appending, pieces_of
@@ -87,6 +88,12 @@ class FileRemote(Identified):
     @property
     def traits(self) -> Traits:
         return self._traits
+
+    async def findings(self) -> list[Finding]:
+        """What a person should know of it, tried out on scratch files. Raises RemoteError."""
+        self._check_writable("")
+        found = await self._threads.run("", examine, self._filesystem, random_name)
+        return [*findings_of(self._traits), *found]
 
     async def close(self) -> None:
         """Release the threads. Files that are open stay so until their users leave them."""

@@ -14,7 +14,7 @@ from reconciler.remotes.remote import Traits
 SCRATCH_DIRECTORY = ".reconciler"
 """At the root of a remote; names with a dot are ignored by Xen Orchestra."""
 
-_PREFIX = "probe-"
+PREFIX = "probe-"
 _CLONE_BYTES = 4096
 _LEFT_BEHIND_NS = 3600 * 10**9
 # What "this file system has no such thing" looks like; any other error is a failure to look.
@@ -30,9 +30,9 @@ def probe(filesystem: Filesystem, random_name: Callable[[], str]) -> Traits:
     with contextlib.suppress(FileExistsError):
         filesystem.make_directory(SCRATCH_DIRECTORY)
     name = random_name()
-    first = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-1.partial"
-    second = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-2.partial"
-    third = f"{SCRATCH_DIRECTORY}/{_PREFIX}{name}-3.partial"
+    first = f"{SCRATCH_DIRECTORY}/{PREFIX}{name}-1.partial"
+    second = f"{SCRATCH_DIRECTORY}/{PREFIX}{name}-2.partial"
+    third = f"{SCRATCH_DIRECTORY}/{PREFIX}{name}-3.partial"
     try:
         reflink = _reflinks(filesystem, first, second)
         _remove_left_behind(filesystem, first)
@@ -123,7 +123,7 @@ def _remove_left_behind(filesystem: Filesystem, ours: str) -> None:
     """Remove scratch files of probes that were killed; ages are differences of server times."""
     present_ns = filesystem.stat(ours).mtime_ns
     for name, stat in filesystem.entries(SCRATCH_DIRECTORY):
-        is_scratch = name.startswith(_PREFIX) and name.endswith(".partial") and stat.is_regular
+        is_scratch = name.startswith(PREFIX) and name.endswith(".partial") and stat.is_regular
         if is_scratch and present_ns - stat.mtime_ns > _LEFT_BEHIND_NS:
             with contextlib.suppress(OSError):
                 filesystem.unlink(f"{SCRATCH_DIRECTORY}/{name}")

@@ -10,9 +10,10 @@ from reconciler.catalog.errors import LockedByOther, LockLost
 from reconciler.catalog.lock import vm_lock
 from reconciler.clock import SteppedClock
 from reconciler.ids import VmUuid
-from reconciler.remotes.errors import NoSpace, RemoteError, Unavailable
+from reconciler.remotes.errors import NoSpace, RemoteError, Unavailable, WrongRemote
 from reconciler.remotes.faults import Fault
 from reconciler.remotes.file import FileRemote
+from reconciler.remotes.identity import IDENTITY_KEY, content_of
 from reconciler.remotes.posix import PosixFilesystem
 from reconciler.remotes.threads import Patience
 
@@ -326,3 +327,13 @@ async def test_cancelled_while_the_server_hangs_the_directory_stays_ours(tmp_pat
     async with vm_lock(remote, VM, clock):
         pass
     await remote.close()
+
+
+async def test_another_remote_in_its_place_is_never_locked(shelf, clock):
+    await shelf.remote.identify(None)
+    other = content_of("0a0a0a0a-0000-4000-8000-000000000002")
+    await shelf.remote.put(IDENTITY_KEY, other)
+    with pytest.raises(WrongRemote):
+        async with vm_lock(shelf.remote, VM, clock):
+            pytest.fail("locked")
+    assert not [path for path in shelf.filesystem.paths() if "lock" in path]

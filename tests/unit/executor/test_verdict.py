@@ -10,7 +10,7 @@ from reconciler.executor.verdict import reason_of, verdict
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Prune
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import Denied, Missing, NoSpace, Unavailable
+from reconciler.remotes.errors import Denied, Missing, NoSpace, Unavailable, WrongRemote
 from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdInvalid
@@ -39,6 +39,7 @@ NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
         (Missing("cellar", "a", "gone", 2), Reason.WORLD_CHANGED),
         (Denied("cellar", "a", "read-only", 30), Reason.REMOTE_ERROR),
         (Unavailable("cellar", "a", "I/O error", 5), Reason.REMOTE_ERROR),
+        (WrongRemote("cellar", "a", "another share"), Reason.WRONG_REMOTE),
         (CredentialsInvalid("refused"), Reason.CREDENTIALS_INVALID),
         (XapiFailure("HANDLE_INVALID", ["VDI", "x"]), Reason.WORLD_CHANGED),
         (XapiFailure("SR_BACKEND_FAILURE_44", []), Reason.XAPI_ERROR),

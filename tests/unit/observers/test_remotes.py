@@ -15,6 +15,7 @@ from reconciler.observed.chain import History
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.observers.remotes import RemoteObserver
+from reconciler.plan.reasons import Reason
 from reconciler.remotes.open import open_remote
 from reconciler.remotes.remote import Remote
 
@@ -157,3 +158,26 @@ async def test_a_lock_is_looked_at_again_before_everything_is(tmp_path: Path) ->
             history = view.histories[WEB]
             assert isinstance(history, History)
         running.cancel()
+
+
+async def test_another_remote_in_its_place_is_unknown_and_says_so(watch: Watch) -> None:
+    identity = watch.root / ".reconciler/remote.json"
+    identity.parent.mkdir()
+    identity.write_text('{"id": "0a0a0a0a-0000-4000-8000-000000000001"}')
+    remote = await open_remote("cellar", str(watch.root), read_only=True)
+
+    async def always_the_same(name: RemoteName) -> Remote:
+        return remote
+
+    observer = RemoteObserver(CELLAR, always_the_same, watch.clock, watch.views.put, 0.01)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(observer.run())
+        version, view = await watch.next(0)
+        assert isinstance(view, RemoteView)
+        identity.write_text('{"id": "0a0a0a0a-0000-4000-8000-000000000002"}')
+        while isinstance(view, RemoteView):
+            version, view = await watch.next(version)
+        assert view.reason is Reason.WRONG_REMOTE
+        assert "should be 0a0a0a0a" in view.why
+        running.cancel()
+    await remote.close()
