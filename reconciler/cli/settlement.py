@@ -1,26 +1,31 @@
-"""How far a run that was asked for has come: one part for each VM on each remote.
+"""How far a run that was asked for has come: one part for each VM at each destination.
 
 Looks at the world and the plan, as everyone else does: a part is done when its restore point is
 seen on the remote. Pure. What keeps failing is called failed here although the reconciler would
 go on trying: somebody is waiting for an answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from reconciler.desired.state import Desired, Job
-from reconciler.ids import RemoteName, VmUuid
-from reconciler.observed.chain import History
-from reconciler.observed.pool import PoolView, Vm
+from reconciler.ids import VmUuid
+from reconciler.observed.chain import RestorePoint
+from reconciler.observed.pool import PoolView
+from reconciler.observed.progress import Mode, PlaceKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
-from reconciler.plan.actions import Export, Snapshot, id_of
+from reconciler.plan.actions import Action, Sending, Snapshot, id_of
+from reconciler.plan.claims import claims_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
+from reconciler.plan.scope import Scope, Target, scopes_of, vm_at
+from reconciler.plan.sites import all_sites
+from reconciler.plan.world import Obstacle, World
 
 FAILURES_MAX = 3
 """Tries of one action after which a person is told; the first waits are half a minute, a minute."""
@@ -35,6 +40,8 @@ _HOPELESS = frozenset(
         Reason.INVALID_SPEC,
         Reason.SUSPENDED,
         Reason.CREDENTIALS_INVALID,
+        Reason.RUN_CANCELLED,
+        Reason.TIMED_OUT,
     }
 )
 
@@ -62,15 +69,18 @@ def parts_of(
 ) -> list[Part]:
     """Say how each part of a run stands. asked_at: points taken at it or later count.
 
-    A pool or remote that is out of sight is a part of its own: what it holds is not known.
+    A pool or destination that is out of sight is a part of its own: what it holds is not known.
     """
-    parts = list(_unseen(observed, job, now))
-    blocked = _blocked(plan)
-    for vm in _chosen(observed, job):
-        for remote in job.remotes:
-            view = observed.remotes.get(remote)
-            if isinstance(view, RemoteView):
-                parts.append(_part(vm, view, job, asked_at, observed, plan, blocked))
+    world = World(desired, observed, now)
+    judge = _Judge(observed, plan, asked_at.replace(microsecond=0))  # points are named to it
+    parts = list(_unseen(world, job, now))
+    for scope in scopes_of(world, job):
+        if scope.matched:
+            parts += [
+                judge.part(scope, target)
+                for target in scope.targets
+                if not isinstance(target.site.view, Obstacle)
+            ]
     return parts
 
 
@@ -91,12 +101,21 @@ def is_settled(parts: list[Part]) -> bool:
     return all(part.state is not PartState.PENDING for part in parts)
 
 
-def _unseen(observed: Observed, job: Job, now: datetime) -> Iterator[Part]:
-    places: list[tuple[str, PoolView | RemoteView | Unknown | None]] = [
-        *((f"pool {name}", observed.pools.get(name)) for name in job.pools),
-        *((f"remote {name}", observed.remotes.get(name)) for name in job.remotes),
-    ]
-    for subject, view in places:
+def _unseen(world: World, job: Job, now: datetime) -> Iterator[Part]:
+    observed = world.observed
+    places: dict[str, PoolView | RemoteView | Unknown | None] = {
+        f"pool {name}": observed.pools.get(name) for name in job.pools
+    }
+    for site in all_sites(world, job):
+        if site.kind is PlaceKind.REMOTE:
+            places[site.label] = observed.remotes.get(site.remote)
+        elif site.kind is PlaceKind.SR:
+            places.setdefault(f"pool {site.pool}", observed.pools.get(site.pool))
+            if site.obstacle is not None and site.obstacle.reason is Reason.SR_UNKNOWN:
+                yield Part(
+                    site.label, PartState.FAILED, reason=site.obstacle.reason, why=site.obstacle.why
+                )
+    for subject, view in places.items():
         match view:
             case None:
                 yield Part(subject, PartState.PENDING, why="it has not been looked at yet")
@@ -108,68 +127,62 @@ def _unseen(observed: Observed, job: Job, now: datetime) -> Iterator[Part]:
                 continue
 
 
-def _chosen(observed: Observed, job: Job) -> Iterator[Vm]:
-    seen: set[VmUuid] = set()
-    for pool in job.pools:
-        view = observed.pools.get(pool)
-        if isinstance(view, PoolView):
-            for uuid, vm in sorted(view.vms.items()):
-                matched = job.selector.matches(uuid, vm.name, vm.tags, vm.power_state.value)
-                if matched and uuid not in seen:
-                    seen.add(uuid)
-                    yield vm
+_Destination = tuple[PlaceKind, str]
 
 
-def _part(
-    vm: Vm,
-    remote: RemoteView,
-    job: Job,
-    asked_at: datetime,
-    observed: Observed,
-    plan: Plan,
-    blocked: Mapping[tuple[VmUuid, RemoteName | None], Held],
-) -> Part:
-    subject = f"VM {vm.name} on remote {remote.name}"
-    history = remote.histories.get(vm.uuid)
-    if isinstance(history, Unknown):
-        return Part(subject, PartState.FAILED, reason=history.reason, why=history.why)
-    if isinstance(history, History):
-        since = asked_at.replace(microsecond=0)  # points are named to the second
-        for point in reversed(history.points):
-            if point.job == job.id and point.taken_at >= since:
-                name = f"{point.vm}/{point.stamp}@{remote.name}"
-                return Part(subject, PartState.DONE, name, point.size_bytes)
-    held = blocked.get((vm.uuid, remote.name)) or blocked.get((vm.uuid, None))
-    if held is not None and held.reason in _HOPELESS:
-        return Part(subject, PartState.FAILED, reason=held.reason, why=held.why)
-    return _tried(subject, vm, remote.name, observed, plan)
+class _Judge:
+    """What plan and progress say about the parts of one run. since: of points that count."""
 
+    def __init__(self, observed: Observed, plan: Plan, since: datetime) -> None:
+        self._ended = observed.progress.ended
+        self._since = since
+        self._blocked: dict[tuple[VmUuid, _Destination | None], Held] = {}
+        self._wanted: dict[tuple[VmUuid, _Destination | None], list[Action]] = {}
+        for held in plan.held:
+            if isinstance(held.action, Snapshot | Sending):
+                self._blocked[_key_of(held.action)] = held
+        for action in (*plan.actions, *(held.action for held in plan.held)):
+            if isinstance(action, Snapshot | Sending):
+                self._wanted.setdefault(_key_of(action), []).append(action)
 
-def _tried(subject: str, vm: Vm, remote: RemoteName, observed: Observed, plan: Plan) -> Part:
-    """Judge by how the tries of what is still planned for this part have ended."""
-    wanted = [*plan.actions, *(held.action for held in plan.held if held.action is not None)]
-    for action in wanted:
-        ours = (isinstance(action, Snapshot) and action.vm == vm.uuid) or (
-            isinstance(action, Export) and (action.vm, action.remote) == (vm.uuid, remote)
-        )
-        attempt = observed.progress.ended.get(id_of(action)) if ours else None
+    def part(self, scope: Scope, target: Target) -> Part:
+        """Say how one VM stands at one destination."""
+        vm, site = scope.vm, target.site
+        subject = vm_at(vm.name, site)
+        if target.history is None:
+            assert target.obstacle is not None, "what is not seen has a reason"
+            obstacle = target.obstacle
+            return Part(subject, PartState.FAILED, reason=obstacle.reason, why=obstacle.why)
+        for point in reversed(target.points):
+            if point.taken_at >= self._since:
+                place = site.name if site.kind is PlaceKind.REMOTE else site.label
+                size_bytes = point.size_bytes if isinstance(point, RestorePoint) else 0
+                name = f"{vm.uuid}/{point.stamp}@{place}"
+                return Part(subject, PartState.DONE, name, size_bytes)
+        here = (vm.uuid, (site.kind, site.name))
+        held = self._blocked.get(here) or self._blocked.get((vm.uuid, None))
+        if held is not None and held.reason in _HOPELESS:
+            return Part(subject, PartState.FAILED, reason=held.reason, why=held.why)
+        for key in (here, (vm.uuid, None)):
+            for action in self._wanted.get(key, ()):
+                if (part := self._tried(subject, action)) is not None:
+                    return part
+        return Part(subject, PartState.PENDING)
+
+    def _tried(self, subject: str, action: Action) -> Part | None:
+        """Judge by how the last try of something still wanted has ended, if it failed."""
+        attempt = self._ended.get(id_of(action))
         if attempt is None or attempt.succeeded:
-            continue
-        if attempt.not_before is None or attempt.count >= FAILURES_MAX:
-            return Part(subject, PartState.FAILED, reason=attempt.reason, why=attempt.why)
-        return Part(subject, PartState.PENDING, reason=attempt.reason, why=attempt.why)
-    return Part(subject, PartState.PENDING)
+            return None
+        hopeless = attempt.not_before is None or attempt.count >= FAILURES_MAX
+        state = PartState.FAILED if hopeless else PartState.PENDING
+        return Part(subject, state, reason=attempt.reason, why=attempt.why)
 
 
-def _blocked(plan: Plan) -> dict[tuple[VmUuid, RemoteName | None], Held]:
-    """Index what is held of backups: by VM and remote, or by VM alone for its snapshot."""
-    blocked: dict[tuple[VmUuid, RemoteName | None], Held] = {}
-    for held in plan.held:
-        match held.action:
-            case Snapshot(vm=vm):
-                blocked[vm, None] = held
-            case Export(vm=vm, remote=remote):
-                blocked[vm, remote] = held
-            case _:
-                continue
-    return blocked
+def _key_of(action: Snapshot | Sending) -> tuple[VmUuid, _Destination | None]:
+    """The VM, and where to; None for its snapshot, which is for every destination."""
+    if isinstance(action, Snapshot):
+        return action.vm, None
+    appended = (place for place, mode in claims_of(action).places if mode is Mode.APPEND)
+    place = next(appended)
+    return action.vm, (place.kind, place.name)

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from scenes import wanting
 
 from reconciler.cli.inbox import Answer, Inbox, ask, take_answer
 from reconciler.cli.settlement import PartState
 from reconciler.clock import SteppedClock
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Desired, Job, RunRequest
+from reconciler.desired.state import Job, RunRequest
 from reconciler.ids import JobId, JobName, PoolName, RemoteName, VmUuid, stamp_of
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.pool import PoolView, PowerState, Vm
@@ -29,7 +30,7 @@ def report(*requests: RunRequest, done: bool, job: Job | None = JOB) -> Report:
     point = RestorePoint(WEB, "web", stamp_of(NOW), NOW, JOB.id, (), (), 7)
     history = History(WEB, NOW, points=(point,) if done else ())
     return Report(
-        desired=Desired(jobs={job.name: job} if job else {}, requests=requests),
+        desired=wanting(*([job] if job else []), requests=requests),
         observed=Observed(
             {LAB: PoolView(LAB, "u", "lab", "m", "8", NOW, {WEB: vm})},
             {NAS: RemoteView(NAS, NOW, None, None, {WEB: history})},

@@ -2,10 +2,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from scenes import wanting
 
 from reconciler.cli.settlement import PartState, is_settled, parts_of
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Desired, Job
+from reconciler.desired.state import Job
 from reconciler.ids import (
     JobId,
     JobName,
@@ -38,7 +39,7 @@ JOB = Job(
     selector=Selector(tags=frozenset({"prod"})),
     schedules=(),
 )
-DESIRED = Desired(jobs={JOB.name: JOB})
+DESIRED = wanting(JOB)
 
 
 def vm(uuid: VmUuid, *tags: str) -> Vm:
