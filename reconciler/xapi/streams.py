@@ -43,6 +43,7 @@ from reconciler.xapi.threads import Cuttable, Threads
 HEAD_MAX = 64 * 1024
 _BUFFER = 64 * 1024
 ERROR_TEXT_MAX = 16 * 1024
+_TLS_END_S = 0.5
 Piece = bytes | bytearray | memoryview
 T = TypeVar("T")
 
@@ -113,6 +114,12 @@ class Link(Cuttable):
         """Fill the view with the next bytes of the body. Raises StreamBroken."""
         await self._run(lambda: self._read_exactly(view))
 
+    async def read_up_to(self, view: memoryview) -> int:
+        """Fill the view, or as much of it as comes before the body's end; return how much.
+
+        Raises StreamBroken."""
+        return await self._run(lambda: self._read_into(view))
+
     async def peek(self, count: int) -> bytes:
         """Look at the first bytes of the body without taking them; fewer if it has fewer."""
         return await self._run(lambda: self._peek(count))
@@ -128,6 +135,10 @@ class Link(Cuttable):
     async def write(self, piece: Piece) -> None:
         """Send all of the piece. Raises StreamBroken."""
         await self._run(lambda: self._write(piece))
+
+    async def end(self) -> None:
+        """Say that nothing more will be written, by closing this direction. Never raises."""
+        await self._run(self._end)
 
     def cut(self) -> None:
         with contextlib.suppress(OSError):
@@ -240,15 +251,20 @@ class Link(Cuttable):
             raise StreamBroken(f"{self._endpoint.url}: {error}") from error
 
     def _read_exactly(self, view: memoryview) -> None:
+        if (done := self._read_into(view)) < len(view):
+            raise StreamTruncated(len(view), done)
+
+    def _read_into(self, view: memoryview) -> int:
         done = 0
         while done < len(view):
             count = self._framing.read_into(view[done:], self._feed)
             if count == 0:
-                raise StreamTruncated(len(view), done)
+                break
             if self.received_bytes == 0:
                 self._set_deadline(self._deadlines.stall_s)
             done += count
             self.received_bytes += count
+        return done
 
     def _peek(self, count: int) -> bytes:
         seen = self._read_up_to(count)
@@ -286,6 +302,15 @@ class Link(Cuttable):
             raise StreamStalled(f"{self._endpoint.url}: takes no byte for too long") from error
         except (OSError, ValueError) as error:
             raise StreamBroken(f"{self._endpoint.url}: {error}") from error
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(self._socket, ssl.SSLSocket):
+                # Sends TLS's own end, then waits for the other side's, which is still listening.
+                self._socket.settimeout(_TLS_END_S)
+                self._socket.unwrap()
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
 
 def _head(event: h11.Response) -> Head:
