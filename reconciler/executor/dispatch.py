@@ -4,10 +4,13 @@ from typing import assert_never
 
 from reconciler.executor.steps import (
     clean_files,
+    clean_replica,
     clean_snapshot,
     export,
     merge,
     prune,
+    prune_replica,
+    replicate,
     restore_disk,
     restore_vm,
     snapshot,
@@ -31,14 +34,20 @@ from reconciler.plan.actions import (
 )
 
 
-async def carry_out(action: Action, tools: Tools) -> None:
+async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it is a table)
     """Run the action's step. Raises whatever the step's crafts raise."""
     match action:
         case Snapshot():
             await snapshot.run(action, tools)
         case Export():
             await export.run(action, tools)
-        case Archive() | Replicate() | CopyVm() | PruneReplica() | CleanReplica():
+        case Replicate():
+            await replicate.run(action, tools)
+        case PruneReplica():
+            await prune_replica.run(action, tools)
+        case CleanReplica():
+            await clean_replica.run(action, tools)
+        case Archive() | CopyVm():
             raise NotImplementedError(f"{action.verb} of {type(action).__name__}")
         case Merge():
             await merge.run(action, tools)

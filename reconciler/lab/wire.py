@@ -49,12 +49,13 @@ class Connection:
         self._stall_s = stall_s
         self._buffer = b""
         self._scratch: memoryview | None = None
-        self._drop_after: int | None = None
+        self._drop_at: int | None = None  # how many bytes sent and read
         self._drop_reset = False
         self.on_drop: Callable[[], None] = lambda: None
         self.pacer: Pace | None = None
         self.meter: Callable[[int], None] | None = None  # told of bytes sent and of bodies read
         self.sent = 0
+        self.read = 0  # of bodies
         if not self.tls:
             # A blocking socket with kernel deadlines: sendfile stays one system call, where
             # Python's own timeout would make the socket non-blocking.
@@ -95,7 +96,7 @@ class Connection:
             self._buffer = self._buffer[count:]
         else:
             count = self.socket.recv_into(view)
-        self._tell(count)
+        self._took(count)
         return count
 
     def read_exactly(self, view: memoryview) -> None:
@@ -110,10 +111,16 @@ class Connection:
             else:
                 # The kernel gathers everything in one call.
                 count = self.socket.recv_into(view, len(view), socket.MSG_WAITALL)
-                self._tell(count)
+                self._took(count)
             if count == 0:
                 raise Closed
             view = view[count:]
+
+    def _took(self, count: int) -> None:
+        self.read += count
+        self._tell(count)
+        if self._drop_at is not None and self.sent + self.read >= self._drop_at:
+            self._drop()
 
     def _tell(self, count: int) -> None:
         if self.meter is not None:
@@ -122,15 +129,15 @@ class Connection:
     # -- sending ----------------------------------------------------------------------------------
 
     def drop_after(self, count: int, *, reset: bool) -> None:
-        """End the connection once `count` more bytes are sent."""
-        self._drop_after = self.sent + count
+        """End the connection once `count` more bytes are sent, or read of a body."""
+        self._drop_at = self.sent + self.read + count
         self._drop_reset = reset
 
     def _allowed(self, count: int) -> int:
         """How much of `count` may go now; the rest never will if this is less."""
-        if self._drop_after is None:
+        if self._drop_at is None:
             return count
-        return min(count, self._drop_after - self.sent)
+        return min(count, self._drop_at - self.sent - self.read)
 
     def _drop(self) -> None:
         self.on_drop()

@@ -131,7 +131,7 @@ def read_unfinished(other_config: Mapping[str, str], of: str, name: str) -> Repl
     name: the VM's label; what was just made is known by that alone.
     """
     if read_point(other_config, of) is not None:
-        return None  # its last name is the last thing that a point is given
+        return None
     if (staged := _STAGING.fullmatch(name)) is not None and SR_KEY in other_config:
         stamp, vm = Stamp(staged[3]), VmUuid(staged[2])
         sr = SrUuid(other_config[SR_KEY])

@@ -8,9 +8,16 @@ A snapshot's disks are found by their marks once the snapshot itself is gone. So
 marks yet get them first.
 """
 
-import asyncio
-from collections.abc import Iterable
+from functools import partial
 
+from reconciler.executor.pool_objects import (
+    destroy_disk,
+    destroy_vm,
+    find_vm,
+    is_held,
+    read_disk,
+    vbds_of,
+)
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.ids import UUID, JobId, VmUuid, stamp_of
@@ -20,13 +27,7 @@ from reconciler.plan.actions import CleanSnapshot
 from reconciler.plan.reasons import Reason
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import GONE, XapiFailure
-from reconciler.xapi.records import VbdRecord, VdiRecord, VmRecord
-from reconciler.xapi.tasks import run_async
-
-_DESTROY_S = 1800.0
-_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
-"""Between tries to destroy a disk that is in use: after an export it is detached within seconds."""
-_PASSING = frozenset({"VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS", "TOO_MANY_PENDING_TASKS"})
+from reconciler.xapi.records import VdiRecord, VmRecord
 
 
 async def run(action: CleanSnapshot, tools: Tools) -> None:
@@ -34,33 +35,13 @@ async def run(action: CleanSnapshot, tools: Tools) -> None:
     client = await tools.pool(action.pool)
     owned: list[str] = []
     if action.snapshot is not None:
-        snapshot = await _find_vm(client, action.snapshot)
+        snapshot = await find_vm(client, action.snapshot)
         if snapshot is not None:
             marks = await _ours(client, snapshot, action, tools)
             owned = await _claim_disks(client, snapshot, marks)
-            await _destroy_vm(client, snapshot)
+            await destroy_vm(client, snapshot.ref)
     for uuid in dict.fromkeys([*owned, *action.disks]):
-        await _destroy_disk(client, uuid)
-
-
-async def _find_vm(client: XapiClient, uuid: str) -> VmRecord | None:
-    try:
-        ref = await client.call("VM.get_by_uuid", uuid)
-        return VmRecord.of(ref, await client.call("VM.get_record", ref))
-    except XapiFailure as failure:
-        if failure.code in GONE:
-            return None
-        raise
-
-
-async def _find_disk(client: XapiClient, uuid: str) -> VdiRecord | None:
-    try:
-        ref = await client.call("VDI.get_by_uuid", uuid)
-        return VdiRecord.of(ref, await client.call("VDI.get_record", ref))
-    except XapiFailure as failure:
-        if failure.code in GONE:
-            return None
-        raise
+        await destroy_disk(client, uuid, partial(_require_ours, client))
 
 
 async def _ours(
@@ -118,11 +99,11 @@ async def _origin(client: XapiClient, snapshot: VmRecord) -> str | None:
 async def _claim_disks(client: XapiClient, snapshot: VmRecord, marks: Marks) -> list[str]:
     """Mark the snapshot's disks that nobody else has, where they are not marked; their uuids."""
     claimed = []
-    for vbd in await _vbds(client, snapshot.vbds):
+    for vbd in await vbds_of(client, snapshot.vbds):
         if vbd.type != "Disk" or vbd.vdi is None:
             continue
-        disk = VdiRecord.of(vbd.vdi, await client.call("VDI.get_record", vbd.vdi))
-        if not disk.is_snapshot or await _is_held(client, disk, but_for=snapshot.ref):
+        disk = await read_disk(client, vbd.vdi)
+        if not disk.is_snapshot or await is_held(client, disk, but_for=snapshot.ref):
             continue
         if not _is_marked(disk):
             config = write_disk_marks(marks, disk.uuid, disk.other_config)
@@ -131,36 +112,11 @@ async def _claim_disks(client: XapiClient, snapshot: VmRecord, marks: Marks) -> 
     return claimed
 
 
-async def _destroy_vm(client: XapiClient, snapshot: VmRecord) -> None:
-    try:
-        await client.call("VM.set_is_a_template", snapshot.ref, False)
-        await run_async(client, "VM.destroy", [snapshot.ref], _DESTROY_S)
-    except XapiFailure as failure:
-        if failure.code not in GONE:
-            raise
-
-
-async def _destroy_disk(client: XapiClient, uuid: str) -> None:
-    """Destroy a disk's snapshot that is marked as ours, waiting while it is in use."""
-    for wait_s in (*_WAITS_S, None):
-        disk = await _find_disk(client, uuid)
-        if disk is None:
-            return
-        if not disk.is_snapshot or not _is_marked(disk):
-            raise Refused(Reason.WORLD_CHANGED, f"disk {uuid} is not a snapshot of ours")
-        if await _is_held(client, disk):
-            raise Refused(Reason.WORLD_CHANGED, f"disk {uuid} belongs to a VM")
-        try:
-            await run_async(client, "VDI.destroy", [disk.ref], _DESTROY_S)
-        except XapiFailure as failure:
-            if failure.code in GONE:
-                return
-            if failure.code not in _PASSING or wait_s is None:
-                raise
-        else:
-            return
-        # the pool's storage is waited for, so the wait is real, whatever the clock says
-        await asyncio.sleep(wait_s)
+async def _require_ours(client: XapiClient, disk: VdiRecord) -> None:
+    if not disk.is_snapshot or not _is_marked(disk):
+        raise Refused(Reason.WORLD_CHANGED, f"disk {disk.uuid} is not a snapshot of ours")
+    if await is_held(client, disk):
+        raise Refused(Reason.WORLD_CHANGED, f"disk {disk.uuid} belongs to a VM")
 
 
 def _is_marked(disk: VdiRecord) -> bool:
@@ -168,25 +124,3 @@ def _is_marked(disk: VdiRecord) -> bool:
         return read_marks(disk.other_config, disk.uuid) is not None
     except ValueError:
         return False
-
-
-async def _is_held(client: XapiClient, disk: VdiRecord, but_for: str | None = None) -> bool:
-    """Whether a VM other than `but_for` or a control domain has the disk."""
-    for vbd in await _vbds(client, disk.vbds):
-        if vbd.vm is None or vbd.vm == but_for:
-            continue
-        if not await client.call("VM.get_is_control_domain", vbd.vm):
-            return True
-    return False
-
-
-async def _vbds(client: XapiClient, refs: Iterable[str]) -> list[VbdRecord]:
-    """Those of the VBDs that are still there."""
-    found = []
-    for ref in refs:
-        try:
-            found.append(VbdRecord.of(ref, await client.call("VBD.get_record", ref)))
-        except XapiFailure as failure:
-            if failure.code not in GONE:
-                raise
-    return found
