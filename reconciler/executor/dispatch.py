@@ -6,6 +6,7 @@ from reconciler.executor.steps import (
     clean_files,
     clean_replica,
     clean_snapshot,
+    copy_vm,
     export,
     merge,
     prune,
@@ -47,7 +48,9 @@ async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it 
             await prune_replica.run(action, tools)
         case CleanReplica():
             await clean_replica.run(action, tools)
-        case Archive() | CopyVm():
+        case CopyVm():
+            await copy_vm.run(action, tools)
+        case Archive():
             raise NotImplementedError(f"{action.verb} of {type(action).__name__}")
         case Merge():
             await merge.run(action, tools)

@@ -22,7 +22,7 @@ from reconciler.executor.refusal import Refused
 from reconciler.executor.replica_config import Record, configure, replace_interfaces, replace_tpms
 from reconciler.executor.replica_stage import IMPORTING, Stage, attach, without_identity
 from reconciler.ids import DiskUuid
-from reconciler.observed.marks import DATETIME_KEY
+from reconciler.observed.marks import DATETIME_KEY, SOURCE_KEY
 from reconciler.observed.pool import PowerState
 from reconciler.observed.replica_marks import (
     DiskOrigin,
@@ -215,6 +215,7 @@ async def _make_point(stage: Stage, target: str, source: Source, labels: Labels)
     await client.call("VM.set_other_config", ref, {**config})
     await client.call("VM.set_name_label", ref, labels.point)
     config = write_point(marks, snapshot.uuid, snapshot.other_config)
+    config[SOURCE_KEY] = source.vm["uuid"]
     await client.call("VM.set_other_config", ref, {**config})
 
 
