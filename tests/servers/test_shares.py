@@ -79,6 +79,20 @@ def test_the_suite_passes(share_of, name):
     assert counts.get("skipped", 0) <= 1, said[-1]
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_share_cannot_do_is_known(share_of, name):
+    share = share_of(name)
+    said = list(share.machine.python("tests/servers/guest_findings.py", share.directory))
+    known = {"known: files cannot share extents"}
+    if share.kind == "smb":
+        known |= {
+            "known: a file that somebody reads cannot be replaced",
+            "known: names have no case",
+            "known: names cannot have \\ in them",
+        }
+    assert set(said) == known
+
+
 def written(share: Share, name: str, interfere: Callable[[], None], patience_s: float = 120.0):
     """Write a disk, interfered with in the middle; return what was said, and prove the disk."""
     published = share.server.directory / "disks" / name
