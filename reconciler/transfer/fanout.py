@@ -210,7 +210,10 @@ class _FanOut(Generic[T, S, P, R]):
         return outcome
 
     async def _fed_whole(self, line: Line[T], sink: S) -> R:
-        outcome = await self._fed(line, sink)
+        try:
+            outcome = await self._fed(line, sink)
+        finally:
+            line.put_down()
         line.finish()
         return outcome
 

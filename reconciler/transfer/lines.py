@@ -198,7 +198,7 @@ class Line(Generic[T]):
 
         Raises the error that the line was dropped with.
         """
-        self._put_down()
+        self.put_down()
         while True:
             if self._error is not None:
                 raise self._error
@@ -209,6 +209,12 @@ class Line(Generic[T]):
                 return None
             self._changed.clear()
             await self._changed.wait()
+
+    def put_down(self) -> None:
+        """Let go of what came last: nobody reads it any more."""
+        buffer, self._in_hand = self._in_hand, None
+        if buffer is not None:
+            self._lines._let_go(self, buffer)
 
     def finish(self) -> None:
         """Say that the sink has all of it: from now on the line cannot be dropped."""
@@ -224,17 +230,12 @@ class Line(Generic[T]):
             self._peak = max(self._peak, sum(held is not None for _, held in self._waiting))
         self._changed.set()
 
-    def _put_down(self) -> None:
-        buffer, self._in_hand = self._in_hand, None
-        if buffer is not None:
-            self._lines._let_go(self, buffer)
-
     def _leave(self, error: Exception) -> None:
         self._error = error
         if self._in_hand is not None:
             # Whoever reads it may be beyond reach: a system call on a mount that hangs.
             self._in_hand._given_up = True
-        self._put_down()
+        self.put_down()
         while self._waiting:
             _, buffer = self._waiting.popleft()
             if buffer is not None:
