@@ -7,6 +7,8 @@ RemoteError
 ├─ Denied         permissions, read-only file system
 ├─ TooLarge       an object is larger than it may be
 ├─ WrongRemote    another place lies there than the one that is meant: hands off
+├─ WrongKey       encrypted with another key, or not as the manifest says; nothing was written
+├─ Damaged        an encrypted object is not what was written: its tag does not fit
 └─ Unavailable    I/O error, stale handle, time-out: nothing is known
 """
 
@@ -46,6 +48,14 @@ class TooLarge(RemoteError):
 
 
 class WrongRemote(RemoteError):
+    pass
+
+
+class WrongKey(RemoteError):
+    pass
+
+
+class Damaged(RemoteError):
     pass
 
 

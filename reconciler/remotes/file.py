@@ -135,8 +135,8 @@ class FileRemote(Identified):
 
     @contextlib.asynccontextmanager
     async def download(self, key: str) -> AsyncIterator[AsyncIterator[memoryview]]:
-        async with self.open(key) as file:
-            yield pieces_of(file)
+        async with self.open(key) as file, contextlib.aclosing(pieces_of(file)) as pieces:
+            yield pieces
 
     async def copy(self, source: str, target: str) -> None:
         def copy(flag: Flag) -> None:

@@ -1,11 +1,14 @@
 """Open a remote by what is known of its place: the right kind, in the right skins."""
 
 import os
+from collections.abc import Callable
 from errno import ENOENT, ENOTDIR
 from typing import assert_never
 
+from reconciler.remotes.encrypted import EncryptedRemote, expect_not_encrypted
 from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import THREADS, FileRemote
+from reconciler.remotes.limited import LimitedRemote, Rate
 from reconciler.remotes.mounting import Mounter
 from reconciler.remotes.places import LocalPlace, Place, S3Place
 from reconciler.remotes.posix import PosixFilesystem
@@ -23,14 +26,49 @@ async def open_place(
     identity: str | None = None,
     read_only: bool = False,
     mounter: Mounter | None = None,
+    encryption_key: Callable[[], str] | None = None,
+    rate_bytes_per_s: int | None = None,
 ) -> Remote:
     """Open a remote of any kind. The caller closes it (`await remote.close()`).
 
     identity: what the identity file must say; None: whatever it says is what it must say from now
     on. read_only: nothing is written, not even to find out what the place can do, nor an identity.
-    mounter: mounts the shares that nobody else does.
+    mounter: mounts the shares that nobody else does. encryption_key: fetches the key of an
+    encrypted remote; None: it is not encrypted, and refused (WrongKey) if it says that it is.
+    rate_bytes_per_s: of all traffic with it.
     Raises WrongRemote if it is not the one that is meant, and other RemoteErrors.
     """
+    return await in_skins(
+        await _open_bare(name, place, identity, read_only=read_only, mounter=mounter),
+        read_only=read_only,
+        encryption_key=encryption_key,
+        rate_bytes_per_s=rate_bytes_per_s,
+    )
+
+
+async def in_skins(
+    remote: Remote,
+    *,
+    read_only: bool = False,
+    encryption_key: Callable[[], str] | None = None,
+    rate_bytes_per_s: int | None = None,
+) -> Remote:
+    """Put an opened remote into its skins, as `open_place` does; closes it if that fails."""
+    try:
+        if rate_bytes_per_s is not None:
+            remote = LimitedRemote(remote, Rate(rate_bytes_per_s))
+        if encryption_key is None:
+            await expect_not_encrypted(remote)
+            return remote
+        return await EncryptedRemote.attach(remote, encryption_key, read_only=read_only)
+    except BaseException:
+        await remote.close()
+        raise
+
+
+async def _open_bare(
+    name: str, place: Place, identity: str | None, *, read_only: bool, mounter: Mounter | None
+) -> Remote:
     match place:
         case LocalPlace(path, mount_point):
             return await open_remote(

@@ -1,6 +1,6 @@
 """Objects of any size, piece by piece, on an open file: appended in order, read in order."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from reconciler.remotes.errors import Unavailable
 from reconciler.remotes.filesystem import Piece
@@ -30,7 +30,7 @@ class Appending:
             raise Unavailable(self._remote, self._file.key, "a piece of it could not be written")
 
 
-async def pieces_of(file: RemoteFile) -> AsyncIterator[memoryview]:
+async def pieces_of(file: RemoteFile) -> AsyncGenerator[memoryview, None]:
     """Read a file from its start to its end. Each piece is valid until the next is asked for."""
     buffer = memoryview(bytearray(PIECE_BYTES))
     offset = 0

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import obstore
 from obstore.store import S3Store
@@ -195,9 +195,12 @@ class S3Remote(Identified):
     async def download(self, key: str) -> AsyncIterator[AsyncIterator[memoryview]]:
         self._check(key)
         result = await self._asking.ask(key, lambda: obstore.get_async(self._store, key))
-        yield self._pieces(key, result)
+        async with contextlib.aclosing(self._pieces(key, result)) as pieces:
+            yield pieces
 
-    async def _pieces(self, key: str, result: "obstore.GetResult") -> AsyncIterator[memoryview]:
+    async def _pieces(
+        self, key: str, result: "obstore.GetResult"
+    ) -> AsyncGenerator[memoryview, None]:
         stream = result.stream(min_chunk_size=_READ_BYTES)
         left = result.meta["size"]
         while piece := await self._asking.ask(key, lambda: anext(stream, b"")):

@@ -18,8 +18,10 @@ from ceph import rgw_server
 from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, moto_server, rclone_server
 from uml import require
 
+from reconciler.remotes.encrypted import EncryptedRemote
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.filesystem import Filesystem
+from reconciler.remotes.limited import LimitedRemote, Rate
 from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.places import S3Place
 from reconciler.remotes.posix import PosixFilesystem
@@ -224,6 +226,55 @@ def s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
 @kind("s3-ceph", pytest.mark.servers)
 def s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
     return on_s3(place_on(grounds.fixture("ceph"), grounds.name))
+
+
+ENCRYPTION_KEY = "0123456789abcdef0123456789abcdef"
+
+
+def encrypted(bare: Callable[[], Opening]) -> Callable[[], Opening]:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Remote]:
+        async with bare() as inner:
+            yield await EncryptedRemote.attach(inner, lambda: ENCRYPTION_KEY)
+
+    return opened
+
+
+@kind("encrypted-memory")
+def encrypted_memory(grounds: Grounds) -> Callable[[], Opening]:
+    return encrypted(memory(grounds))
+
+
+@kind("encrypted-local")
+def encrypted_local(grounds: Grounds) -> Callable[[], Opening]:
+    return encrypted(local(grounds))
+
+
+@kind("encrypted-s3-moto")
+def encrypted_s3_moto(grounds: Grounds) -> Callable[[], Opening]:
+    return encrypted(s3_moto(grounds))
+
+
+@kind("encrypted-s3-rclone")
+def encrypted_s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
+    return encrypted(s3_rclone(grounds))
+
+
+@kind("encrypted-s3-ceph", pytest.mark.servers)
+def encrypted_s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
+    return encrypted(s3_ceph(grounds))
+
+
+@kind("limited-local")
+def limited_local(grounds: Grounds) -> Callable[[], Opening]:
+    bare = local(grounds)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Remote]:
+        async with bare() as inner:
+            yield LimitedRemote(inner, Rate(200 * MIB))
+
+    return opened
 
 
 if GIVEN in os.environ:

@@ -1,0 +1,219 @@
+"""A remote in a skin that holds its traffic to a rate, whoever uses it and however many do.
+
+What goes to the remote and comes from it counts; what the remote does by itself (copies, moves,
+shared extents) does not. Users take turns in small slices, so that a long transfer never shuts out
+a short one. One who waits can be cancelled, and has then taken nothing.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Protocol
+
+from reconciler.remotes.filesystem import Piece, Space, Stat
+from reconciler.remotes.remote import Entry, Move, Remote, RemoteFile, Traits, Upload
+
+_SLICE_S = 0.05
+_SLICE_BYTES_MIN = 4096
+
+
+class Stopwatch(Protocol):
+    """Time that passes evenly, whatever is done to the machine's clock."""
+
+    def now_s(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class LoopStopwatch:
+    """The event loop's own time."""
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Rate:
+    """bytes_per_s: on the average, from the first byte on; bursts are a slice (50 ms)."""
+
+    def __init__(self, bytes_per_s: int, stopwatch: Stopwatch | None = None) -> None:
+        assert bytes_per_s > 0
+        self._bytes_per_s = bytes_per_s
+        self._slice_bytes = max(int(bytes_per_s * _SLICE_S), _SLICE_BYTES_MIN)
+        self._stopwatch = stopwatch or LoopStopwatch()
+        self._turns = asyncio.Lock()  # first come, first served
+        self._free_at_s = 0.0
+
+    async def take(self, count: int) -> None:
+        """Return once `count` bytes may pass."""
+        while count > 0:
+            taken = min(count, self._slice_bytes)
+            async with self._turns:
+                while (wait_s := self._free_at_s - self._stopwatch.now_s()) > 0:
+                    await self._stopwatch.sleep(wait_s)
+                now_s = self._stopwatch.now_s()
+                # Waking late is made up for, up to a slice; idling is not saved up.
+                self._free_at_s = max(self._free_at_s, now_s - _SLICE_S) + taken / self._bytes_per_s
+            count -= taken
+
+
+class LimitedRemote:
+    """inner: what is limited. rate: shared by all uses of it."""
+
+    def __init__(self, inner: Remote, rate: Rate) -> None:
+        self._inner = inner
+        self._rate = rate
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def traits(self) -> Traits:
+        return self._inner.traits
+
+    @property
+    def identity(self) -> str | None:
+        return self._inner.identity
+
+    async def prove(self) -> None:
+        await self._inner.prove()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def list(self, key: str) -> list[Entry]:
+        return await self._inner.list(key)
+
+    async def stat(self, key: str) -> Stat:
+        return await self._inner.stat(key)
+
+    async def get(self, key: str, size_max: int) -> bytes:
+        content = await self._inner.get(key, size_max)
+        await self._rate.take(len(content))
+        return content
+
+    async def put(self, key: str, content: Piece) -> None:
+        await self._rate.take(memoryview(content).nbytes)
+        await self._inner.put(key, content)
+
+    async def put_new(self, key: str, content: Piece) -> None:
+        await self._rate.take(memoryview(content).nbytes)
+        await self._inner.put_new(key, content)
+
+    @contextlib.asynccontextmanager
+    async def upload(self, key: str, *, size_expected: int = 0) -> AsyncIterator[Upload]:
+        async with self._inner.upload(key, size_expected=size_expected) as upload:
+            yield _LimitedUpload(upload, self._rate)
+
+    @contextlib.asynccontextmanager
+    async def download(self, key: str) -> AsyncIterator[AsyncIterator[memoryview]]:
+        async with (
+            self._inner.download(key) as pieces,
+            contextlib.aclosing(self._pieces(pieces)) as limited,
+        ):
+            yield limited
+
+    async def _pieces(self, pieces: AsyncIterator[memoryview]) -> AsyncGenerator[memoryview, None]:
+        async for piece in pieces:
+            await self._rate.take(piece.nbytes)
+            yield piece
+
+    async def copy(self, source: str, target: str) -> None:
+        await self._inner.copy(source, target)
+
+    async def delete(self, key: str) -> None:
+        await self._inner.delete(key)
+
+    @contextlib.asynccontextmanager
+    async def open(self, key: str, *, write: bool = False) -> AsyncIterator[RemoteFile]:
+        async with self._inner.open(key, write=write) as file:
+            yield LimitedFile(file, self._rate)
+
+    @contextlib.asynccontextmanager
+    async def create(self, key: str) -> AsyncIterator[RemoteFile]:
+        async with self._inner.create(key) as file:
+            yield LimitedFile(file, self._rate)
+
+    async def publish(self, temporary: str, key: str) -> None:
+        await self._inner.publish(temporary, key)
+
+    async def settle(self, key: str) -> None:
+        await self._inner.settle(key)
+
+    async def make_directory(self, key: str) -> None:
+        await self._inner.make_directory(key)
+
+    async def remove_directory(self, key: str) -> None:
+        await self._inner.remove_directory(key)
+
+    async def touch(self, key: str) -> Stat:
+        return await self._inner.touch(key)
+
+    async def space(self) -> Space | None:
+        return await self._inner.space()
+
+
+class _LimitedUpload:
+    def __init__(self, inner: Upload, rate: Rate) -> None:
+        self._inner = inner
+        self._rate = rate
+
+    async def write(self, piece: Piece) -> None:
+        await self._rate.take(memoryview(piece).nbytes)
+        await self._inner.write(piece)
+
+
+class LimitedFile:
+    """An open file whose reads and writes count."""
+
+    def __init__(self, inner: RemoteFile, rate: Rate) -> None:
+        self._inner = inner
+        self._rate = rate
+
+    @property
+    def key(self) -> str:
+        return self._inner.key
+
+    async def read_into(self, target: memoryview, offset: int) -> int:
+        await self._rate.take(target.nbytes)
+        return await self._inner.read_into(target, offset)
+
+    async def read(self, offset: int, count: int) -> bytes:
+        await self._rate.take(count)
+        return await self._inner.read(offset, count)
+
+    async def read_many(self, offsets: Sequence[int], count: int) -> list[bytes]:
+        await self._rate.take(len(offsets) * count)
+        return await self._inner.read_many(offsets, count)
+
+    async def write(self, pieces: Sequence[Piece], offset: int) -> None:
+        await self._rate.take(sum(memoryview(piece).nbytes for piece in pieces))
+        await self._inner.write(pieces, offset)
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        await self._inner.move(
+            [dataclasses.replace(move, source=_bare(move.source)) for move in moves]
+        )
+
+    async def clone_whole(self, source: RemoteFile) -> None:
+        await self._inner.clone_whole(_bare(source))
+
+    async def truncate(self, size: int) -> None:
+        await self._inner.truncate(size)
+
+    async def size(self) -> int:
+        return await self._inner.size()
+
+    async def sync(self) -> None:
+        await self._inner.sync()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _bare(file: RemoteFile) -> RemoteFile:
+    return file._inner if isinstance(file, LimitedFile) else file
