@@ -1,13 +1,21 @@
-"""What is right by itself and wrong together: paths in one another, ids used twice, lost names."""
+"""What is right by itself and wrong together: places in one another, ids used twice, lost names."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from reconciler.desired.document import Identity, Path
-from reconciler.desired.state import Job, Pool, Remote
+from reconciler.desired.state import (
+    Job,
+    LocalPlace,
+    NfsPlace,
+    Pool,
+    Remote,
+    S3Place,
+    SmbPlace,
+)
 
 Value: TypeAlias = Pool | Remote | Job
 
@@ -21,25 +29,77 @@ class Clash:
     message: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Spot:
+    """Where a remote lies, in one way of saying it. path: ends in a slash, within the space."""
+
+    space: tuple[str, ...]
+    path: str
+    identity: Identity
+    field: Path
+    noun: str
+
+
 def nested_remotes(values: Mapping[Identity, Value]) -> list[Clash]:
-    """Find remotes that share a directory or lie in one another."""
-    remotes = sorted(
-        (f"{value.path}/", identity)
+    """Find remotes that share a place or lie in one another, or of which one has to be the other.
+
+    Two ways to one place that cannot be told from names (a share and its directory on the server)
+    are found by the identity that lies there.
+    """
+    spots = sorted(
+        spot
         for identity, value in values.items()
-        if isinstance(value, Remote) and value.path is not None
+        if isinstance(value, Remote)
+        for spot in _spots(identity, value)
     )
     clashes: list[Clash] = []
-    outer: tuple[str, Identity] | None = None
-    for path, identity in remotes:  # sorted: whatever lies in a directory follows it
-        if outer is None or not path.startswith(outer[0]):
-            outer = path, identity
+    outer: _Spot | None = None
+    for spot in spots:  # sorted: whatever lies in a place follows it
+        inner = outer is not None and spot.space == outer.space
+        if outer is None or not inner or not spot.path.startswith(outer.path):
+            outer = spot
             continue
-        same = path == outer[0]
-        field = ("spec", "local", "path")
+        same = spot.path == outer.path
         inside, holds = ("is", "is") if same else ("lies in", "holds")
-        clashes.append(Clash(identity, field, f"the path {inside} that of {outer[1]}"))
-        clashes.append(Clash(outer[1], field, f"the path {holds} that of {identity}"))
+        said = f"the {spot.noun} {inside} that of {outer.identity}"
+        clashes.append(Clash(spot.identity, spot.field, said))
+        said = f"the {outer.noun} {holds} that of {spot.identity}"
+        clashes.append(Clash(outer.identity, outer.field, said))
     return clashes
+
+
+def _spots(identity: Identity, remote: Remote) -> Iterator[_Spot]:
+    def spot(space: tuple[str, ...], path: str, kind: str, field: str) -> _Spot:
+        inside = f"/{path.strip('/')}/".replace("//", "/")
+        return _Spot(space, inside, identity, ("spec", kind, field), field)
+
+    match remote.place:
+        case LocalPlace(path=path):
+            yield spot(("path",), path, "local", "path")
+        case NfsPlace(server=server, export=export, path=mounted):
+            yield spot(("nfs", server.casefold()), export, "nfs", "export")
+            if mounted is not None:
+                yield spot(("path",), mounted, "nfs", "path")
+        case SmbPlace(server=server, share=share, directory=directory, path=mounted):
+            # Windows tells upper from lower case in none of them.
+            space = ("smb", server.casefold(), share.casefold())
+            yield spot(space, directory.casefold(), "smb", "directory")
+            if mounted is not None:
+                yield spot(("path",), mounted, "smb", "path")
+        case S3Place(endpoint=endpoint, bucket=bucket, prefix=prefix):
+            yield spot(("s3", _endpoint_of(endpoint), bucket), prefix, "s3", "prefix")
+        case place:
+            assert_never(place)
+    if remote.identity is not None:
+        yield _Spot(
+            ("identity",), f"{remote.identity}/", identity, ("spec", "identity"), "identity"
+        )
+
+
+def _endpoint_of(url: str) -> str:
+    """Write an endpoint in one way: a port that goes without saying is left out."""
+    scheme, _, host = url.casefold().partition("://")
+    return host.removesuffix(":443" if scheme == "https" else ":80")
 
 
 def shared_ids(values: Mapping[Identity, Value]) -> list[Clash]:

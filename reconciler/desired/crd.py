@@ -18,13 +18,31 @@ Schema: TypeAlias = "bool | int | float | str | list[Schema] | dict[str, Schema]
 
 
 @dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a server checks of an object beyond its fields, in CEL."""
+
+    rule: str
+    message: str
+
+
+def _one_of(*fields: str) -> _Rule:
+    """Exactly one of these fields is there."""
+    given = ", ".join(f"has(self.{field})" for field in fields)
+    last = fields[-1]
+    return _Rule(
+        f"[{given}].exists_one(given, given)",
+        f"exactly one of {', '.join(fields[:-1])} and {last}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Kind:
     name: str
     plural: str
     short: str
     spec: type[Fields]
     columns: tuple[tuple[str, str, str], ...]
-    rules: Mapping[str, tuple[str, str]]
+    rules: Mapping[str, tuple["_Rule", ...]]
 
 
 _READY = (
@@ -33,6 +51,18 @@ _READY = (
 )
 _AGE = (("Age", "date", ".metadata.creationTimestamp"),)
 
+_SECRET = (_one_of("env", "file"),)
+_SHARE = (
+    _Rule(
+        "(self.mounted == 'System') == has(self.path)",
+        "path where the system mounts it; no path where the operator does",
+    ),
+    _Rule(
+        "self.mounted == 'Operator' || !has(self.options) || size(self.options) == 0",
+        "options are for mounted: Operator",
+    ),
+)
+
 _KINDS = (
     _Kind(
         "XenPool",
@@ -40,13 +70,7 @@ _KINDS = (
         "xpool",
         PoolSpec,
         (*_READY, ("Master", "string", ".status.master"), *_AGE),
-        {
-            "SecretSource": ("has(self.env) != has(self.file)", "exactly one of env and file"),
-            "Tls": (
-                "has(self.caFile) != has(self.fingerprint)",
-                "exactly one of caFile and fingerprint",
-            ),
-        },
+        {"SecretSource": _SECRET, "Tls": (_one_of("caFile", "fingerprint"),)},
     ),
     _Kind(
         "BackupRemote",
@@ -60,7 +84,37 @@ _KINDS = (
             ("Points", "integer", ".status.pointCount"),
             *_AGE,
         ),
-        {},
+        {
+            "SecretSource": _SECRET,
+            "RemoteSpec": (
+                _one_of("local", "nfs", "smb", "s3"),
+                _Rule(
+                    "!has(self.layout) || self.layout == 'Blocks' ||"
+                    " !(has(self.s3) || has(self.encryption))",
+                    "layout is Blocks on s3 and with encryption",
+                ),
+            ),
+            "Nfs": _SHARE,
+            "Smb": (
+                *_SHARE,
+                _Rule(
+                    "has(self.username) == has(self.passwordFrom)",
+                    "both username and passwordFrom, or neither",
+                ),
+                _Rule(
+                    "!has(self.username) || self.mounted == 'Operator'",
+                    "username is for mounted: Operator",
+                ),
+            ),
+            "S3": (
+                _Rule(
+                    "self.endpoint.startsWith('https://') != self.insecure ||"
+                    " self.endpoint.matches("
+                    "'^http://(localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?/?$')",
+                    "an endpoint that begins with https://, or insecure: true",
+                ),
+            ),
+        },
     ),
     _Kind(
         "BackupJob",
@@ -78,10 +132,42 @@ _KINDS = (
         ),
         {
             "SelectorSpec": (
-                "(has(self.all) && self.all) != (has(self.uuids) || has(self.names) ||"
-                " has(self.matchTags)) || (has(self.powerStates) &&"
-                " !has(self.uuids) && !has(self.names) && !has(self.matchTags))",
-                "choose by uuids, names or matchTags, or write all: true",
+                _Rule(
+                    "(has(self.all) && self.all) != (has(self.uuids) || has(self.names) ||"
+                    " has(self.matchTags)) || (has(self.powerStates) &&"
+                    " !has(self.uuids) && !has(self.names) && !has(self.matchTags))",
+                    "choose by uuids, names or matchTags, or write all: true",
+                ),
+            ),
+            "TargetSpec": (_one_of("remoteRef", "srRef"),),
+            "SrReference": (_one_of("uuid", "name"),),
+            "RetentionSpec": (
+                _Rule(
+                    "self.bucketKeeps != 'Oldest' || has(self.last)",
+                    "last beside bucketKeeps: Oldest",
+                ),
+            ),
+            "SlowDestination": (
+                _Rule(
+                    "(self.action == 'Detach') == has(self.after)",
+                    "after with action: Detach, and only with it",
+                ),
+            ),
+            "JobSpec": (
+                _Rule(
+                    "(self.mode == 'Snapshot') != (has(self.targets) && size(self.targets) > 0)",
+                    "at least one target, but none in mode Snapshot",
+                ),
+                _Rule(
+                    "self.mode == 'Full' || !has(self.settings) ||"
+                    " !has(self.settings.compression) || self.settings.compression == 'None'",
+                    "settings.compression is for mode Full",
+                ),
+                _Rule(
+                    "self.mode == 'Incremental' || !has(self.settings) ||"
+                    " !has(self.settings.keyBackupEvery) || self.settings.keyBackupEvery == 0",
+                    "settings.keyBackupEvery is for mode Incremental",
+                ),
             ),
         },
     ),
@@ -176,12 +262,14 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
                 }
             case _:
                 result[key] = value
-    rule = kind.rules.get(str(schema.get("title")))
-    if rule is not None:
-        result["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
+    rules = kind.rules.get(str(schema.get("title")))
+    if rules is not None:
+        result["x-kubernetes-validations"] = [
+            {"rule": one.rule, "message": one.message} for one in rules
+        ]
     items = result.get("items")
-    names = items.get("properties") if isinstance(items, dict) else None
-    if isinstance(names, dict) and "name" in names:
+    required = items.get("required") if isinstance(items, dict) else None
+    if isinstance(required, list) and "name" in required:  # keys of a map are there
         result["x-kubernetes-list-type"] = "map"
         result["x-kubernetes-list-map-keys"] = ["name"]
     return result

@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 
 from reconciler.desired.document import DEFAULT_NAMESPACE
 from reconciler.ids import UUID
-from reconciler.units import parse_span
+from reconciler.units import parse_size, parse_span
 
 GROUP = "backup.reconciler.io"
 VERSION = "v1alpha1"
@@ -31,9 +31,11 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 RUN_AT = f"{GROUP}/run-at"
 APPROVE_PLAN = f"{GROUP}/approve-plan"
-ANNOTATIONS = (RUN_AT, APPROVE_PLAN)
+CANCEL = f"{GROUP}/cancel"
+ANNOTATIONS = (RUN_AT, APPROVE_PLAN, CANCEL)
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_RATE_MIN = 64 * 1024  # bytes per second
 _ABSOLUTE = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+/?")
 
 
@@ -93,6 +95,16 @@ def _span(text: str) -> timedelta:
     return span
 
 
+def _rate(text: object) -> int:
+    try:
+        rate = parse_size(text if isinstance(text, str) else "none")
+    except ValueError:
+        raise ValueError("must be bytes per second with their unit; for example 100Mi") from None
+    if rate < _RATE_MIN:
+        raise ValueError("must be at least 64Ki; what is slower never ends")
+    return rate
+
+
 ObjectName = Annotated[
     str,
     AfterValidator(_name),
@@ -120,6 +132,12 @@ Span = Annotated[
     BeforeValidator(_span),
     WithJsonSchema({"type": "string", "pattern": "^([0-9]+[smhdw])+$"}),
 ]
+Rate = Annotated[
+    int,
+    BeforeValidator(_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([KMGTP]i?B?|B)?$"}),
+]
+"""Bytes per second."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 

@@ -8,13 +8,23 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from reconciler.desired.document import Identity
-from reconciler.desired.envelope import Fields, LabelName, Reference, Span, Text, Uuid
+from reconciler.desired.envelope import Fields, LabelName, ObjectName, Reference, Span, Text, Uuid
 from reconciler.desired.identities import job_id, schedule_id
-from reconciler.desired.retention import Retention
+from reconciler.desired.retention import BucketKeeps, Retention
 from reconciler.desired.schedule import Schedule, check_cron, check_zone
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import DeletionPolicy, Job, JobSchedule, PruneGuard
-from reconciler.ids import JobId, JobName, PoolName, RemoteName
+from reconciler.desired.settings import JobSettings
+from reconciler.desired.state import (
+    DeletionPolicy,
+    Destination,
+    Job,
+    JobMode,
+    JobSchedule,
+    PruneGuard,
+    SrTarget,
+)
+from reconciler.desired.target import TargetSpec, destinations_of
+from reconciler.ids import JobId, JobName, PoolName
 
 
 def _cron(text: str) -> str:
@@ -29,12 +39,24 @@ def _zone(text: str) -> str:
 
 
 def _mode(text: object) -> object:
-    if text in ("Snapshot", "Full", "Replica"):
-        raise ValueError(f'"{text}" is not supported yet; this version knows Incremental')
+    if text in ("Replica", "Replication", "ContinuousReplication", "DisasterRecovery"):
+        raise ValueError(
+            "must be Incremental, Full or Snapshot; to replicate, give targets with srRef, in mode"
+            " Incremental (replicas are updated) or Full (a whole copy each time)"
+        )
+    if text == "delta":
+        raise ValueError("must be Incremental, Full or Snapshot; it is called Incremental here")
+    return text
+
+
+def _disk_name(text: object) -> object:
+    if isinstance(text, dict):
+        raise ValueError("must be the name of a disk; for example '*-scratch', without a field")
     return text
 
 
 Glob = Annotated[str, Field(min_length=1, max_length=253)]
+DiskGlob = Annotated[Glob, BeforeValidator(_disk_name)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -47,11 +69,19 @@ class SelectorSpec(Fields):
     power_states: tuple[Literal["Running", "Halted", "Suspended", "Paused"], ...] = Field(
         (), description="VMs in any of these states when a backup is due."
     )
+    pools: tuple[ObjectName, ...] = Field((), description="VMs of these of spec.poolRefs.")
     all: bool = Field(False, description="Every VM, before exclusions.")
     exclude_uuids: tuple[Uuid, ...] = ()
     exclude_names: tuple[Glob, ...] = ()
     exclude_tags: tuple[Text, ...] = Field(
-        (), description="xo:no-bak is always excluded, unless uuids names the VM."
+        (),
+        description="The tag xo:no-bak, or xo:no-bak=REASON, always excludes, unless uuids names"
+        " the VM.",
+    )
+    exclude_disks: tuple[DiskGlob, ...] = Field(
+        (),
+        max_length=256,
+        description="Disks called like this are left out; [NOBAK] in a disk's name always is.",
     )
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -60,10 +90,7 @@ class SelectorSpec(Fields):
         "vms": "uuids",
         "matchNames": "names",
         "powerState": "powerStates",
-    }
-    later: ClassVar[Mapping[str, str]] = {
-        "excludeDisks": "all disks of a VM are backed up for now",
-        "pools": "use spec.poolRefs",
+        "poolRefs": "pools",
     }
 
     @model_validator(mode="after")
@@ -92,12 +119,17 @@ class RetentionSpec(Fields):
     """What is kept: a restore point stays if any of these rules wants it."""
 
     last: Count | None = Field(None, description="The newest restore points.")
-    hourly: Count | None = Field(None, description="The latest point of each of so many hours.")
-    daily: Count | None = Field(None, description="The latest point of each of so many days.")
+    hourly: Count | None = Field(None, description="One point of each of so many hours.")
+    daily: Count | None = Field(None, description="One point of each of so many days.")
     weekly: Count | None = Field(None, description="… of so many ISO weeks.")
     monthly: Count | None = Field(None, description="… of so many months.")
     yearly: Count | None = Field(None, description="… of so many years.")
     within: Span | None = Field(None, description="Every point younger than this.")
+    bucket_keeps: Literal["Latest", "Oldest"] = Field(
+        "Latest",
+        description="Which point of an hour, day … year: the latest (restic), or the oldest, with"
+        " last: 1 or more beside it (Xen Orchestra's long-term retention).",
+    )
 
     renamed: ClassVar[Mapping[str, str]] = {
         **{
@@ -115,10 +147,16 @@ class RetentionSpec(Fields):
 
     @model_validator(mode="after")
     def _keeps_on_purpose(self) -> "RetentionSpec":
-        if not self.model_fields_set or all(
-            getattr(self, name) is None for name in type(self).model_fields
-        ):
+        buckets = any((self.hourly, self.daily, self.weekly, self.monthly, self.yearly))
+        if not (buckets or self.last or self.within):
             raise ValueError("has no rule; give one, or leave retention out to keep everything")
+        if "bucket_keeps" in self.model_fields_set and not buckets:
+            raise ValueError("has bucketKeeps; it is for hourly, daily, weekly, monthly and yearly")
+        if self.bucket_keeps == "Oldest" and not self.last:
+            raise ValueError(
+                "must have last beside bucketKeeps: Oldest; a new point is not the oldest of its"
+                " day, and would go at once: last: 1 keeps it"
+            )
         return self
 
     def retention(self, zone: str) -> Retention:
@@ -131,6 +169,7 @@ class RetentionSpec(Fields):
             yearly=self.yearly or 0,
             within=self.within,
             zone=zone,
+            bucket_keeps=BucketKeeps(self.bucket_keeps),
         )
 
 
@@ -143,6 +182,9 @@ class ScheduleSpec(Fields):
     )
     time_zone: Annotated[str, AfterValidator(_zone), WithJsonSchema({"type": "string"})] = Field(
         "UTC", description="IANA name: of the cron expression and of retention's days and weeks."
+    )
+    targets: tuple[Text, ...] | None = Field(
+        None, min_length=1, max_length=32, description="Names of targets; absent: all of them."
     )
     retention: RetentionSpec | None = Field(None, description="Instead of the job's retention.")
     suspend: bool = Field(False, description="Owes no restore points as long as this is true.")
@@ -162,13 +204,18 @@ class ScheduleSpec(Fields):
         "id": "scheduleId",
     }
     later: ClassVar[Mapping[str, str]] = {
-        "targets": "every schedule goes to all targets of its job; make two jobs meanwhile",
         "concurrencyPolicy": "runs of one job never overlap",
         "jitter": "work is queued, oldest debt first",
         "enabled": "use suspend",
     }
 
-    def schedule(self, job: JobId, otherwise: RetentionSpec | None) -> JobSchedule:
+    def schedule(
+        self,
+        job: JobId,
+        otherwise: RetentionSpec | None,
+        destinations: frozenset[Destination] | None,
+    ) -> JobSchedule:
+        """otherwise: the job's retention. destinations: None for all of the job's."""
         rules = self.retention or otherwise
         zone = self.time_zone
         return JobSchedule(
@@ -178,39 +225,8 @@ class ScheduleSpec(Fields):
             retention=rules.retention(zone) if rules else Retention(zone=zone),
             suspend=self.suspend,
             deadline=self.starting_deadline,
+            destinations=destinations,
         )
-
-
-class TargetSpec(Fields):
-    """Where to."""
-
-    remote_ref: Reference
-
-    renamed: ClassVar[Mapping[str, str]] = {"remote": "remoteRef", "ref": "remoteRef"}
-    later: ClassVar[Mapping[str, str]] = {
-        "name": "a target is called like its remote",
-        "retention": "retention belongs to a schedule, and holds on every target",
-        "repairFrom": "remotes do not repair each other for now",
-        "rpo": "objectives are not watched for now",
-    }
-
-
-class JobSettings(Fields):
-    """How restore points are made."""
-
-    key_backup_every: int = Field(
-        0, ge=0, le=10_000, description="After so many points of a chain, one is full; 0: never."
-    )
-
-    renamed: ClassVar[Mapping[str, str]] = {"fullInterval": "keyBackupEvery"}
-    later: ClassVar[Mapping[str, str]] = {
-        "consistency": "snapshots are crash-consistent",
-        "dataPath": "disks travel over HTTPS for now",
-        "concurrency": "see maxConcurrentExports of XenPool and limits of BackupRemote",
-        "maxRate": "speed is not limited for now",
-        "retries": "what fails is tried again, later and later",
-        "timeout": "what stalls is cancelled and tried again",
-    }
 
 
 class PruneGuardSpec(Fields):
@@ -227,14 +243,18 @@ class PruneGuardSpec(Fields):
 
 
 class JobSpec(Fields):
-    """Desired protection: restore points of these VMs, at these times, on these remotes."""
+    """Desired protection: restore points of these VMs, at these times, in these places."""
 
     pool_refs: tuple[Reference, ...] = Field(min_length=1, max_length=256)
     selector: SelectorSpec
-    mode: Annotated[Literal["Incremental"], BeforeValidator(_mode)] = Field(
-        "Incremental", description="One full, then deltas."
+    mode: Annotated[Literal["Incremental", "Full", "Snapshot"], BeforeValidator(_mode)] = Field(
+        "Incremental",
+        description="Incremental: one full, then deltas; on an SR, a replica that is updated. Full:"
+        " the whole VM each time, as an archive or as a copy on an SR. Snapshot: on the pool only.",
     )
-    targets: tuple[TargetSpec, ...] = Field(min_length=1, max_length=32)
+    targets: tuple[TargetSpec, ...] = Field(
+        (), max_length=32, description="At least one, but for mode Snapshot, which has none."
+    )
     schedules: tuple[ScheduleSpec, ...] = Field(min_length=1, max_length=64)
     retention: RetentionSpec | None = Field(
         None, description="Of schedules without one of their own. Absent: everything is kept."
@@ -260,6 +280,11 @@ class JobSpec(Fields):
         "paused": "suspend",
         "immediate": "runOnCreate",
         "id": "jobId",
+        "srs": "targets",
+        "compression": "settings.compression",
+        "consistency": "settings.consistency",
+        "timeouts": "settings.timeouts",
+        "maxRate": "settings.maxRate",
     }
     later: ClassVar[Mapping[str, str]] = {
         "verification": "restore a point now and then: reconciler restore",
@@ -273,19 +298,28 @@ class JobSpec(Fields):
         """Resolve to the planner's job; references become full names, unchecked."""
         own_id = job_id(identity, self.job_id)
         meaning = self.model_dump_json(by_alias=True, exclude_defaults=True)
+        chosen = [one.name for one in self.pool_refs if one.name in self.selector.pools]
+        pools = chosen or [one.name for one in self.pool_refs]
+        destinations = [one.destination(identity) for one in self.targets]
         return Job(
             name=JobName(identity.full_name),
             id=own_id,
-            pools=tuple(PoolName(identity.sibling(one.name)) for one in self.pool_refs),
-            remotes=tuple(
-                RemoteName(identity.sibling(one.remote_ref.name)) for one in self.targets
-            ),
+            pools=tuple(PoolName(identity.sibling(name)) for name in pools),
+            remotes=tuple(one for one in destinations if not isinstance(one, SrTarget)),
             selector=self.selector.selector(),
-            schedules=tuple(one.schedule(own_id, self.retention) for one in self.schedules),
-            full_every=self.settings.key_backup_every,
+            schedules=tuple(
+                one.schedule(
+                    own_id, self.retention, destinations_of(self.targets, one.targets, identity)
+                )
+                for one in self.schedules
+            ),
+            full_every=self.settings.key_backup_every or 0,
             run_on_create=self.run_on_create,
             suspend=self.suspend,
             guard=self.prune_guard.guard(),
             deletion_policy=DeletionPolicy(self.deletion_policy),
             revision=hashlib.blake2b(meaning.encode(), digest_size=6).hexdigest(),
+            mode=JobMode(self.mode),
+            srs=tuple(one for one in destinations if isinstance(one, SrTarget)),
+            settings=self.settings.settings(self.selector.exclude_disks),
         )

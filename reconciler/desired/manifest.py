@@ -4,6 +4,7 @@ Looks at one document alone; what only several together can get wrong is `resolv
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from reconciler.desired.envelope import (
     ANNOTATIONS,
     API_VERSION,
     APPROVE_PLAN,
+    CANCEL,
     GROUP,
     RUN_AT,
     Fields,
@@ -31,7 +33,7 @@ from reconciler.desired.pool import PoolSpec
 from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.wording import null_problems, problems_of, quoted
-from reconciler.ids import UUID
+from reconciler.ids import UUID, RunId, Stamp, instant_of
 
 POOL, REMOTE, JOB = "XenPool", "BackupRemote", "BackupJob"
 KINDS: dict[str, type[PoolSpec] | type[RemoteSpec] | type[JobSpec]] = {
@@ -43,7 +45,7 @@ _LATER = {
     "BackupRun": "a run is asked for with: reconciler backup JOB",
     "RestoreRequest": "a restore is asked for with: reconciler restore",
     "VerificationRun": "restore a point now and then: reconciler restore",
-    "MirrorJob": "give a BackupJob two targets",
+    "MirrorJob": "give a BackupJob several targets",
     "MetadataBackup": "",
     "BackupPolicy": "see spec.pruneGuard of BackupJob",
     "BackupPreset": "YAML anchors work within a file",
@@ -61,7 +63,8 @@ class Manifest:
     """What one document says.
 
     identity: None if not even that can be told. spec: None unless the document is faultless.
-    foreign: an object of somebody else's API; not a mistake, and not ours.
+    foreign: an object of somebody else's API; not a mistake, and not ours. cancelled: runs of
+    this job that are to end.
     """
 
     document: Document
@@ -72,6 +75,7 @@ class Manifest:
     run_at: datetime | None = None
     approval: str | None = None
     foreign: bool = False
+    cancelled: tuple[RunId, ...] = ()
 
     @property
     def line(self) -> int:
@@ -86,6 +90,15 @@ class Manifest:
                 return value
             case _:
                 return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What annotations ask for."""
+
+    run_at: datetime | None = None
+    approval: str | None = None
+    cancelled: tuple[RunId, ...] = ()
 
 
 def read_manifest(document: Document) -> Manifest:
@@ -117,7 +130,7 @@ class _Reader:
             self._unknown_field(key)
         metadata = self._fields(Metadata, "metadata")
         spec = self._fields(KINDS[kind], "spec") if kind in KINDS else None
-        run_at, approval = self._annotations(metadata) if metadata else (None, None)
+        asked = self._annotations(metadata) if isinstance(metadata, Metadata) else _Asked()
         assert spec is None or isinstance(spec, PoolSpec | RemoteSpec | JobSpec)
         return Manifest(
             self._document,
@@ -125,8 +138,9 @@ class _Reader:
             None if self._problems else spec,
             tuple(self._problems),
             tuple(self._warnings),
-            run_at,
-            approval,
+            run_at=asked.run_at,
+            approval=asked.approval,
+            cancelled=asked.cancelled,
         )
 
     def _text(self, *path: str) -> str | None:
@@ -216,8 +230,7 @@ class _Reader:
         self._problems.extend(found)
         return None if found else fields
 
-    def _annotations(self, metadata: Fields) -> tuple[datetime | None, str | None]:
-        assert isinstance(metadata, Metadata)
+    def _annotations(self, metadata: Metadata) -> "_Asked":
         for key in metadata.annotations:
             if key.startswith(f"{GROUP}/") and key not in ANNOTATIONS:
                 near = get_close_matches(key[:128], ANNOTATIONS, n=1, cutoff=0.6)
@@ -231,7 +244,30 @@ class _Reader:
                         subject=self._subject,
                     )
                 )
-        return self._run_at(metadata), metadata.annotations.get(APPROVE_PLAN)
+        return _Asked(
+            self._run_at(metadata),
+            metadata.annotations.get(APPROVE_PLAN),
+            tuple(self._cancelled(metadata)),
+        )
+
+    def _cancelled(self, metadata: Metadata) -> Iterator[RunId]:
+        """Read run ids, comma separated. Those of other jobs would be cancelled by mistake."""
+        job = self._identity.full_name if self._identity else ""
+        for text in (part.strip() for part in metadata.annotations.get(CANCEL, "").split(",")):
+            name, _, stamp = text.rpartition("/")
+            try:
+                instant_of(Stamp(stamp))
+            except ValueError:
+                name = ""
+            if name == job:
+                yield RunId(text)
+            elif text:
+                said = "is a run of another job" if name else "is not the name of a run"
+                self._problem(
+                    ("metadata", "annotations", CANCEL),
+                    f"{CANCEL}: {quoted(text)} {said}",
+                    f"for example {job}/20260131T020000Z; reconciler get runs lists them",
+                )
 
     def _run_at(self, metadata: Metadata) -> datetime | None:
         text = metadata.annotations.get(RUN_AT)

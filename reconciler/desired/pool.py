@@ -6,40 +6,27 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from reconciler.desired.envelope import AbsolutePath, Fields, Text
-from reconciler.desired.state import Pool, SecretRef
+from reconciler.desired.address import check_url, is_in_clear
+from reconciler.desired.envelope import AbsolutePath, Fields, Rate, Text
+from reconciler.desired.secret import SecretSource
+from reconciler.desired.state import Pool
 from reconciler.ids import PoolName
 
-_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>:[0-9]{1,5})?/?"
-)
-_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def _url(text: str) -> str:
-    if "@" in text:
-        raise ValueError(
-            "must be without user and password; they belong to spec.username and passwordFrom"
-        )
-    match = _URL.fullmatch(text)
-    if match is None:
-        raise ValueError("must be the address of a host; for example https://xcp1.example.net")
-    if match["port"] and not 1 <= int(match["port"][1:]) <= 65535:
-        raise ValueError("must have a port between 1 and 65535")
-    if match["scheme"] == "http" and not _LOOPBACK.fullmatch(match["host"]):
+    url = check_url(
+        text,
+        secrets_in="spec.username and passwordFrom",
+        example="a host; for example https://xcp1.example.net",
+    )
+    if is_in_clear(url):
         raise ValueError(
             "must begin with https://; the password would travel in clear"
             " (http:// is for 127.0.0.1 and localhost)"
         )
-    return text.rstrip("/")
-
-
-def _env_name(text: str) -> str:
-    if not _ENV_NAME.fullmatch(text):
-        raise ValueError("must be the name of an environment variable; for example POOL_PASSWORD")
-    return text
+    return url
 
 
 def _fingerprint(text: str) -> str:
@@ -47,26 +34,6 @@ def _fingerprint(text: str) -> str:
     if not _FINGERPRINT.fullmatch(digits):
         raise ValueError("must be the SHA-256 of the certificate; 64 hexadecimal digits")
     return digits
-
-
-class SecretSource(Fields):
-    """Where a secret is found when it is needed; exactly one of the two."""
-
-    env: Annotated[str, AfterValidator(_env_name), WithJsonSchema({"type": "string"})] | None = (
-        Field(None, description="Name of an environment variable of the operator.")
-    )
-    file: AbsolutePath | None = Field(
-        None, description="Path of a file that holds nothing but the secret."
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "SecretSource":
-        if (self.env is None) == (self.file is None):
-            raise ValueError("must have exactly one of env and file")
-        return self
-
-    def reference(self) -> SecretRef:
-        return SecretRef(env=self.env, file=self.file)
 
 
 class Tls(Fields):
@@ -110,6 +77,12 @@ class PoolSpec(Fields):
     tls: Tls | None = None
     max_concurrent_exports: int = Field(12, ge=1, le=100, description="Disks in flight at once.")
     max_concurrent_snapshots: int = Field(1, ge=1, le=16, description="Snapshots made at once.")
+    max_concurrent_replications: int = Field(
+        4, ge=1, le=100, description="Replicas written into its SRs at once."
+    )
+    max_rate: Rate | None = Field(
+        None, description="Of all that is read from the pool together, in bytes per second."
+    )
 
     renamed: ClassVar[Mapping[str, str]] = {
         "url": "urls",
@@ -120,6 +93,7 @@ class PoolSpec(Fields):
         "passwordRef": "passwordFrom",
         "passwordSecretRef": "passwordFrom",
         "credentials": "passwordFrom",
+        "maxExportRate": "maxRate",
     }
     later: ClassVar[Mapping[str, str]] = {
         "dataPath": "disks travel over HTTPS for now",
@@ -143,4 +117,6 @@ class PoolSpec(Fields):
             fingerprint=self.tls.fingerprint if self.tls else None,
             exports_max=self.max_concurrent_exports,
             snapshots_max=self.max_concurrent_snapshots,
+            replicas_max=self.max_concurrent_replications,
+            rate_bytes_per_s=self.max_rate,
         )

@@ -8,7 +8,7 @@ fits together: a job never names a pool or remote that is not there.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.desired.clashes import Clash, Value, missing_hint, nested_remotes, shared_ids
@@ -17,16 +17,30 @@ from reconciler.desired.identities import job_id
 from reconciler.desired.job import JobSpec
 from reconciler.desired.job_checks import (
     Finding,
+    misfits,
+    oddities,
     pool_references,
     remote_references,
     repeated_names,
-    retention_oddities,
+    sr_pool_references,
+    unknown_names,
 )
 from reconciler.desired.manifest import JOB, POOL, REMOTE, Manifest, read_manifest
 from reconciler.desired.pool import PoolSpec
 from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.remote import RemoteSpec
-from reconciler.desired.state import Approval, Desired, Job, Pool, Remote, RunRequest
+from reconciler.desired.state import (
+    Approval,
+    Cancellation,
+    Desired,
+    Destination,
+    Job,
+    JobSchedule,
+    Pool,
+    Remote,
+    RunRequest,
+    SrTarget,
+)
 from reconciler.desired.wording import quoted
 from reconciler.ids import JobId
 
@@ -222,7 +236,7 @@ class _Resolver:
     def _settle_remotes(self) -> None:
         """No remote may lie in another: what one writes, the other would take for debris."""
         while clashes := nested_remotes(self._force):
-            self._settle(clashes, "give each remote a directory of its own")
+            self._settle(clashes, "give each remote a place of its own")
 
     # ── jobs ──
 
@@ -231,19 +245,21 @@ class _Resolver:
         for manifest in self._manifests:
             if manifest.identity is None or manifest.identity.kind != JOB:
                 continue
-            findings = list(repeated_names(manifest.document))
+            document = manifest.document
+            findings = [*repeated_names(document), *unknown_names(document), *misfits(document)]
             for finding in findings:
-                self._problem(manifest, finding.path, finding.message, finding.hint)
+                self._find(self._problems, manifest, finding)
             available = self._check_references(manifest, manifest.identity)
             if findings or not available:
                 self._fault(manifest.identity)
             if isinstance(manifest.spec, JobSpec):
-                for finding in retention_oddities(manifest.spec):
-                    self._warn(manifest, finding)
+                for finding in oddities(manifest.spec):
+                    self._find(self._warnings, manifest, finding)
 
     def _check_references(self, manifest: Manifest, owner: Identity) -> bool:
         """Say whether all that is referred to is in force; report what is not even declared."""
         reads = [(POOL, read) for read in pool_references(manifest.document)]
+        reads += [(POOL, read) for read in sr_pool_references(manifest.document)]
         reads += [(REMOTE, read) for read in remote_references(manifest.document)]
         unread = next((file.path for file in self._files if not file.whole), None)
         reported = {(one.line, one.column) for one in manifest.problems}
@@ -268,22 +284,34 @@ class _Resolver:
                 self._fit(identity, value)
 
     def _fit(self, identity: Identity, job: Job) -> None:
-        """Leave out what is not in force; a job without a pool or remote left is not, either."""
+        """Leave out what is not in force; a job without a pool or destination left is not, either.
+
+        A schedule none of whose destinations is left is suspended: it did not mean all of the
+        job's, and a snapshot that goes nowhere is no backup.
+        """
 
         def known(kind: str, name: str) -> bool:
             return Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._force
 
+        def reached(destination: Destination) -> bool:
+            if isinstance(destination, SrTarget):
+                return destination.pool is None or known(POOL, destination.pool)
+            return known(REMOTE, destination)
+
         fitted = replace(
             job,
             pools=tuple(pool for pool in job.pools if known(POOL, pool)),
-            remotes=tuple(remote for remote in job.remotes if known(REMOTE, remote)),
+            remotes=tuple(remote for remote in job.remotes if reached(remote)),
+            srs=tuple(sr for sr in job.srs if reached(sr)),
+            schedules=tuple(_fitted(schedule, reached) for schedule in job.schedules),
         )
-        if fitted.pools and fitted.remotes:
+        if fitted.pools and (fitted.destinations or not job.destinations):
             self._force[identity] = fitted
         else:
             self._protected.add(job.id)
             del self._force[identity]
         touched = [(POOL, name) for name in job.pools] + [(REMOTE, name) for name in job.remotes]
+        touched += [(POOL, sr.pool) for sr in job.srs if sr.pool is not None]
         if any(
             Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._faulty
             for kind, name in touched
@@ -296,8 +324,8 @@ class _Resolver:
         subject = str(manifest.identity or "")
         self._problems.append(manifest.document.problem(path, message, hint, subject=subject))
 
-    def _warn(self, manifest: Manifest, finding: Finding) -> None:
-        self._warnings.append(
+    def _find(self, among: list[Problem], manifest: Manifest, finding: Finding) -> None:
+        among.append(
             manifest.document.problem(
                 finding.path,
                 finding.message,
@@ -321,6 +349,7 @@ class _Resolver:
                 RunRequest(job.name, one.run_at) for job, one in jobs if one.run_at is not None
             ),
             approvals=tuple(Approval(one.approval) for _, one in jobs if one.approval),
+            cancellations=tuple(Cancellation(run) for _, one in jobs for run in one.cancelled),
             protected_jobs=frozenset(self._protected),
         )
 
@@ -335,6 +364,14 @@ class _Resolver:
             if identity in self._force:
                 good[identity] = Good(manifest.document.path, self._force[identity])
         return good
+
+
+def _fitted(schedule: JobSchedule, reached: Callable[[Destination], bool]) -> JobSchedule:
+    if schedule.destinations is None:
+        return schedule
+    left = frozenset(one for one in schedule.destinations if reached(one))
+    lost = bool(schedule.destinations) and not left
+    return replace(schedule, destinations=left, suspend=schedule.suspend or lost)
 
 
 def _place(declared: Manifest | BrokenDocument) -> str:

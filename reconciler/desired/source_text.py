@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 _WORDS = ("pass", "pwd", "secret", "token", "credential", "apikey", "privatekey")
 REFERENCE_FIELDS = ("env", "file", "name", "key")  # of a reference; none of them is a secret
 _REFERENCES = ("from", "ref", "env", "file", "name")
+_OF_A_KEY = re.compile(rf"(.*key)({'|'.join(_REFERENCES)})?")  # spec.encryption.keyFrom
 _KEY = re.compile(r"""["']?([\w./-]+)["']?\s*:(?=\s|$)\s*""")
 _KEY_LINE = re.compile(r"""^\s*(?:-\s+|\?\s+)*["']?([\w./-]+)["']?\s*:(?:\s|$)""")
 _USERINFO = re.compile(r"://[^/@\s]*@")
@@ -45,7 +46,7 @@ def _plain(key: str) -> str:
 
 
 def _speaks_of_secret(plain: str) -> bool:
-    if any(word in plain for word in _WORDS):
+    if any(word in plain for word in _WORDS) or _OF_A_KEY.fullmatch(plain):
         return True
     return SequenceMatcher(None, plain, "password").ratio() >= 0.75
 

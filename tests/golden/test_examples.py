@@ -17,6 +17,6 @@ def test_an_example_is_right(path: Path) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert {"minimal.yaml", "several-schedules.yaml", "two-sites.yaml"} <= {
+    assert {"everywhere.yaml", "minimal.yaml", "several-schedules.yaml", "two-sites.yaml"} <= {
         path.name for path in EXAMPLES
     }

@@ -18,13 +18,14 @@ and so is a reference to nothing; `reconciler validate DIR` shows all problems a
 documents may stand in one file, and several files in a directory. Names are those of Kubernetes;
 the namespace is `default` unless it is given, and references stay within theirs.
 
-Durations are written `90s`, `1h30m`, `30d`. Deleting a manifest never deletes a backup. Secrets
-are never written into a manifest: a field says from which file or environment variable to read
-them.
+Durations are written `90s`, `1h30m`, `30d`; rates `100Mi`, in bytes per second. Deleting a
+manifest never deletes a backup. Secrets are never written into a manifest: a field says from which
+file or environment variable to read them.
 
-Two annotations of a BackupJob ask for something once: `backup.reconciler.io/run-at` (an instant:
-a run is owed since then) and `backup.reconciler.io/approve-plan` (the hash of the deletions that
-a plan holds, as `reconciler plan` prints it).
+Three annotations of a BackupJob ask for something once: `backup.reconciler.io/run-at` (an instant:
+a run is owed since then), `backup.reconciler.io/approve-plan` (the hash of the deletions that a
+plan holds, as `reconciler plan` prints it) and `backup.reconciler.io/cancel` (names of runs,
+separated by commas: what runs of them is stopped, what waits is not begun).
 """
 
 
@@ -51,6 +52,16 @@ def rows(schema: dict[str, Any], path: str) -> Iterator[str]:
         yield from rows(inner, here)
 
 
+def beyond(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """Say what no single field can."""
+    for rule in schema.get("x-kubernetes-validations", []):
+        yield f"`{path}`: {rule['message']}"
+    for name, field in schema.get("properties", {}).items():
+        is_list = field.get("type") == "array"
+        inner = field.get("items", {}) if is_list else field
+        yield from beyond(inner, f"{path}.{name}" + ("[]" if is_list else ""))
+
+
 def reference() -> str:
     parts = [HEAD]
     for kind, schema in kinds():
@@ -58,7 +69,7 @@ def reference() -> str:
         parts.append(f"\n## {kind}\n\n{spec.get('description', '')}\n")
         parts.append("| field | type | default | meaning |\n|---|---|---|---|")
         parts.append("\n".join(rows(spec, "spec")))
-        rules = [f"- {rule['message']}" for rule in spec.get("x-kubernetes-validations", [])]
+        rules = [f"- {text}" for text in beyond(spec, "spec")]
         if rules:
             parts.append("\nBeyond the single fields:\n\n" + "\n".join(rules))
     return "\n".join(parts) + "\n"

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -6,10 +7,21 @@ import pytest
 from reconciler.desired.document import Document, Identity
 from reconciler.desired.job import JobSpec
 from reconciler.desired.manifest import read_manifest
-from reconciler.desired.retention import Retention
+from reconciler.desired.retention import BucketKeeps, Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Job, PruneGuard
+from reconciler.desired.state import (
+    AfterCancel,
+    Compression,
+    Consistency,
+    Job,
+    JobMode,
+    PruneGuard,
+    Settings,
+    SrTarget,
+    Timeouts,
+)
+from reconciler.ids import PoolName
 
 Parse = Callable[[str], Document]
 
@@ -96,10 +108,81 @@ def test_all_of_it(document: Parse) -> None:
     assert job.guard == PruneGuard(10, 5, 2)
 
 
+def test_destinations_of_the_job_and_of_its_schedules(document: Parse) -> None:
+    job = job_of(
+        document(
+            text_of(
+                poolRefs="[{name: lab}, {name: edge}]",
+                selector="{all: true, pools: [edge]}",
+                targets=(
+                    "[{remoteRef: {name: cellar}}, {name: far, remoteRef: {name: bucket}},"
+                    " {srRef: {name: Local storage}},"
+                    f" {{name: warm, srRef: {{uuid: {UUID}, poolRef: {{name: spare}}}}}}]"
+                ),
+                schedules=(
+                    '[{name: day, cron: "@daily", targets: [cellar, Local storage]},'
+                    ' {name: week, cron: "@weekly", targets: [far, warm]},'
+                    ' {name: month, cron: "@monthly"}]'
+                ),
+            )
+        )
+    )
+    assert job.pools == ("edge",)
+    own, warm = SrTarget("Local storage"), SrTarget(UUID, PoolName("spare"))
+    assert job.destinations == ("cellar", "bucket", own, warm)
+    day, week, month = job.schedules
+    assert job.destinations_of(day) == ("cellar", own)
+    assert job.destinations_of(week) == ("bucket", warm)
+    assert job.destinations_of(month) == job.destinations
+    assert month.destinations is None
+
+
+def test_destinations_are_of_the_namespace_of_their_job(document: Parse) -> None:
+    targets = "[{remoteRef: {name: cellar}}, {srRef: {name: x, poolRef: {name: spare}}}]"
+    spec = read_manifest(document(text_of(targets=targets))).spec
+    assert isinstance(spec, JobSpec)
+    job = spec.job(replace(NIGHTLY, namespace="erp"))
+    assert job.destinations == ("erp/cellar", SrTarget("x", PoolName("erp/spare")))
+
+
+def test_settings(document: Parse) -> None:
+    defaults = job_of(document(text_of()))
+    assert (defaults.mode, defaults.settings) == (JobMode.INCREMENTAL, Settings())
+    job = job_of(
+        document(
+            text_of(
+                mode="Full",
+                selector="{all: true, excludeDisks: ['*-scratch']}",
+                settings=(
+                    "{consistency: Offline, compression: Zstd, afterCancel: Keep, maxRate: 200Mi,"
+                    " timeouts: {perVM: 6h, run: 12h, stall: 90s},"
+                    " slowDestination: {action: Detach, after: 2m},"
+                    " concurrency: {vms: 2, disksPerVM: 3}}"
+                ),
+                retention="{last: 1, daily: 7, bucketKeeps: Oldest}",
+            )
+        )
+    )
+    assert job.mode is JobMode.FULL
+    assert job.settings == Settings(
+        consistency=Consistency.OFFLINE,
+        compression=Compression.ZSTD,
+        timeouts=Timeouts(timedelta(hours=6), timedelta(hours=12), timedelta(seconds=90)),
+        after_cancel=AfterCancel.KEEP,
+        detach=timedelta(minutes=2),
+        exclude_disks=("*-scratch",),
+        vms_max=2,
+        disks_max=3,
+        rate_bytes_per_s=200 * 1024**2,
+    )
+    assert job.schedules[0].retention == Retention(last=1, daily=7, bucket_keeps=BucketKeeps.OLDEST)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"mode": "Full"}, '"Full" is not supported yet | this version knows Incremental'),
+        ({"mode": "Replica"}, 'not "Replica" | to replicate, give targets with srRef'),
+        ({"mode": "delta"}, "it is called Incremental here"),
         ({"mode": "incremental"}, 'did you mean "Incremental"?'),
         ({"deletionPolicy": "Delete"}, 'must be "Retain", not "Delete"'),
         ({"selector": "{}"}, "chooses no VM | give names, matchTags or uuids, or write all: true"),
@@ -115,7 +198,14 @@ def test_all_of_it(document: Parse) -> None:
         ({"selector": f"{{uuids: [{UUID.upper()}]}}"}, "must be a uuid in lower case"),
         ({"schedules": "[]"}, "spec.schedules is empty"),
         ({"schedules": ""}, "spec.schedules is missing"),
-        ({"targets": "[{}]"}, "spec.targets[0].remoteRef is missing"),
+        ({"targets": "[{}]"}, "spec.targets[0] must have exactly one of remoteRef and srRef"),
+        (
+            {"targets": "[{remoteRef: {name: x}, srRef: {name: y}}]"},
+            "spec.targets[0] must have exactly one of remoteRef and srRef",
+        ),
+        ({"targets": "[{srRef: {}}]"}, "must have exactly one of uuid and name"),
+        ({"targets": "[{srRef: {uuid: x}}]"}, "must be a uuid in lower case"),
+        ({"targets": "[{srRef: {nameLabel: x}}]"}, 'it is called "name" here'),
         ({"targets": "[{remoteRef: cellar}]"}, "spec.targets[0].remoteRef must be a mapping"),
         ({"targets": "[{remoteRef: {name: x, namespace: y}}]"}, "within the namespace"),
         ({"targets": "[{remoteRef: {name: x}, retention: {last: 1}}]"}, "belongs to a schedule"),
@@ -146,7 +236,22 @@ def test_all_of_it(document: Parse) -> None:
         ({"pruneGuard": "{maxPercent: 0}"}, "must be at least 1"),
         ({"pruneGuard": "{maxPercent: 101}"}, "must be at most 100"),
         ({"settings": "{keyBackupEvery: -1}"}, "must be at least 0"),
-        ({"settings": "{maxRate: 100Mi}"}, "not supported yet"),
+        ({"settings": "{maxRate: 100}"}, "must be bytes per second with their unit, not 100"),
+        ({"settings": "{maxRate: 100Mbit}"}, "must be bytes per second with their unit"),
+        ({"settings": "{maxRate: 1Ki}"}, "must be at least 64Ki"),
+        ({"settings": "{compression: zstd}"}, 'did you mean "Zstd"?'),
+        ({"settings": "{timeouts: {vmTimeout: 1h}}"}, 'it is called "perVM" here'),
+        ({"settings": "{timeouts: {perVM: 2h, run: 1h}}"}, "a run holds all its VMs"),
+        ({"settings": "{slowDestination: {action: Detach}}"}, "no limit | "),
+        ({"settings": "{slowDestination: {after: 2m}}"}, "no action: Detach"),
+        ({"settings": "{concurrency: {vms: -1}}"}, "must be at least 0"),
+        ({"settings": "{retries: 3}"}, "not supported yet | what fails is tried again"),
+        ({"selector": "{all: true, excludeDisks: [{name: x}]}"}, "must be the name of a disk"),
+        ({"schedules": '[{name: n, cron: "@daily", targets: []}]'}, "targets is empty"),
+        ({"retention": "{bucketKeeps: Oldest}"}, "has no rule"),
+        ({"retention": "{last: 1, bucketKeeps: Oldest}"}, "is for hourly, daily"),
+        ({"retention": "{daily: 7, bucketKeeps: Oldest}"}, "last: 1 keeps it"),
+        ({"retention": "{last: 1, daily: 7, bucketKeeps: oldest}"}, 'did you mean "Oldest"?'),
         ({"verification": "[]"}, "spec.verification is not supported yet"),
         ({"jobId": "../../etc"}, "must be a uuid"),
     ],

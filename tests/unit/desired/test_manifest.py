@@ -123,3 +123,30 @@ def test_the_pinned_id_of_a_faulty_job_is_read(document: Parse) -> None:
     text = remote(kind="BackupJob", spec=f"{{jobId: {pinned}, x: y}}")
     assert read_manifest(document(text)).pinned_job == pinned
     assert read_manifest(document(text.replace(pinned, "../x"))).pinned_job is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ("", None),
+        ("nightly/20260101T020000Z,", None),
+        ("20260101T020000Z", "is not the name of a run"),
+        ("nightly", "is not the name of a run"),
+        ("nightly/yesterday", "is not the name of a run"),
+        ("nightly/20260231T020000Z", "is not the name of a run"),
+        ("weekly/20260101T020000Z", "is a run of another job"),
+        ("erp/nightly/20260101T020000Z", "is a run of another job"),
+    ],
+)
+def test_only_runs_of_the_job_are_cancelled(document: Parse, runs: str, said: str | None) -> None:
+    manifest = read_manifest(
+        document(
+            "apiVersion: backup.reconciler.io/v1alpha1\nkind: BackupJob\n"
+            "metadata:\n  name: nightly\n"
+            f'  annotations: {{backup.reconciler.io/cancel: "{runs}"}}\n'
+            "spec: {}\n"
+        )
+    )
+    found = [one.message for one in manifest.problems if "cancel" in one.message]
+    assert len(found) == (said is not None)
+    assert all(str(said) in message for message in found)

@@ -5,7 +5,7 @@ import pytest
 from reconciler.desired.document import Document
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.remote import RemoteSpec
-from reconciler.desired.state import LocalPlace, Remote
+from reconciler.desired.state import DiskLayout, LocalPlace, Remote, SecretRef
 from reconciler.ids import RemoteName
 
 Parse = Callable[[str], Document]
@@ -34,6 +34,18 @@ spec: {{{}}}
                 actions_max=3,
             ),
         ),
+        (
+            "local: {path: /srv/b}, limits: {maxRate: 100Mi}, encryption: {keyFrom: {env: KEY}},"
+            " identity: 5b0f5f6e-8a54-4f0e-9d58-2a3c6f4f7e11",
+            Remote(
+                RemoteName("cellar"),
+                LocalPlace("/srv/b"),
+                layout=DiskLayout.BLOCKS,
+                encryption=SecretRef(env="KEY"),
+                identity="5b0f5f6e-8a54-4f0e-9d58-2a3c6f4f7e11",
+                rate_bytes_per_s=100 * 1024**2,
+            ),
+        ),
     ],
 )
 def test_what_is_meant(document: Parse, text: str, remote: Remote) -> None:
@@ -53,10 +65,7 @@ def test_a_path_is_absolute_and_plain(document: Parse, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("nfs: {server: x, path: /y}", "mount the share"),
-        ("s3: {bucket: x}", "local.path"),
         ("path: /srv/b", '"local.path"'),
-        ("local: {path: /a}, encryption: {secretRef: {name: x}}", "unencrypted"),
         ("local: {path: /a}, accessMode: readOnly", '"ReadOnly"'),
         ("local: {path: /a}, limits: {concurrency: 2}", '"maxConcurrentActions"'),
     ],

@@ -9,8 +9,16 @@ from reconciler.desired.document import Identity
 from reconciler.desired.identities import job_id
 from reconciler.desired.problems import PROBLEMS_MAX
 from reconciler.desired.resolve import Resolution
-from reconciler.desired.state import Approval, Desired, PruneGuard, RunRequest
-from reconciler.ids import JobName, PoolName, RemoteName
+from reconciler.desired.state import (
+    Approval,
+    Cancellation,
+    Desired,
+    JobMode,
+    PruneGuard,
+    RunRequest,
+    SrTarget,
+)
+from reconciler.ids import JobName, PoolName, RemoteName, run_id
 
 Resolve = Callable[..., Resolution]
 
@@ -264,6 +272,64 @@ class TestLastGoodVersion:
         third = resolved(second.good, a=pool, b=remote, c=attic, d=two)
         assert third.desired == first.desired
 
+    def test_a_schedule_goes_on_with_the_destinations_that_are_left(
+        self, resolved: Resolve, pool: str, remote: str, job: str
+    ) -> None:
+        attic = remote.replace("cellar", "attic").replace("/srv/backups", "/mnt/attic")
+        spare = pool.replace("lab", "spare")
+        text = job.replace(
+            "{name: cellar}}]",
+            "{name: cellar}}, {remoteRef: {name: attic}},"
+            " {name: warm, srRef: {name: fast, poolRef: {name: spare}}}]",
+        ).replace(
+            '[{name: night, cron: "0 2 * * *"}]',
+            '[{name: night, cron: "@daily", targets: [cellar, attic]},'
+            ' {name: week, cron: "@weekly", targets: [attic, warm]}, {name: all, cron: "@hourly"}]',
+        )
+        first = resolved(a=pool, b=remote, c=attic, d=spare, e=text)
+        assert first.desired.problems == ()
+        sr = SrTarget("fast", PoolName("spare"))
+        second = resolved(first.good, a=pool, b=remote, e=text)
+        assert messages(second.desired) == [
+            'BackupJob/nightly: there is no BackupRemote "attic"',
+            'BackupJob/nightly: there is no XenPool "spare"',
+        ]
+        nightly = second.desired.jobs[JobName("nightly")]
+        assert nightly.destinations == ("cellar",)
+        night, week, every = nightly.schedules
+        assert (night.destinations, night.suspend) == (frozenset({"cellar"}), False)
+        assert (week.destinations, week.suspend) == (frozenset(), True)
+        assert (every.destinations, every.suspend) == (None, False)
+        assert NIGHTLY_ID in second.desired.protected_jobs
+        third = resolved(second.good, a=pool, b=remote, d=spare, e=text)
+        week = third.desired.jobs[JobName("nightly")].schedules[1]
+        assert (week.destinations, week.suspend) == (frozenset({sr}), False)
+        fourth = resolved(third.good, a=pool, b=remote, c=attic, d=spare, e=text)
+        assert fourth.desired == first.desired
+
+    def test_a_faulty_pool_of_an_sr_protects_the_jobs_that_replicate_to_it(
+        self, resolved: Resolve, pool: str, job: str
+    ) -> None:
+        text = job.replace("remoteRef: {name: cellar}", "srRef: {name: x, poolRef: {name: spare}}")
+        spare = pool.replace("lab", "spare")
+        first = resolved(a=pool, b=spare, c=text)
+        assert first.desired.protected_jobs == frozenset()
+        second = resolved(first.good, a=pool, b=spare.replace("urls", "ulrs"), c=text)
+        assert second.desired.jobs == first.desired.jobs
+        assert NIGHTLY_ID in second.desired.protected_jobs
+        third = resolved(first.good, a=pool, c=text)
+        assert third.desired.jobs == {}
+        assert NIGHTLY_ID in third.desired.protected_jobs
+
+    def test_snapshots_alone_need_no_destination(
+        self, resolved: Resolve, pool: str, job: str
+    ) -> None:
+        text = job.replace("  targets: [{remoteRef: {name: cellar}}]\n", "  mode: Snapshot\n")
+        desired = resolved(a=pool, b=text).desired
+        assert desired.problems == desired.warnings == ()
+        assert desired.jobs[JobName("nightly")].mode is JobMode.SNAPSHOT
+        assert desired.jobs[JobName("nightly")].destinations == ()
+
     def test_a_job_without_a_remote_left_is_not_in_force(
         self, resolved: Resolve, pool: str, remote: str, job: str
     ) -> None:
@@ -364,6 +430,22 @@ def test_requests_and_approvals_come_as_annotations(
         RunRequest(JobName("nightly"), datetime(2026, 1, 1, 2, tzinfo=UTC)),
     )
     assert desired.approvals == (Approval("9f3c"),)
+
+
+def test_runs_are_cancelled_by_an_annotation(
+    resolved: Resolve, pool: str, remote: str, job: str
+) -> None:
+    runs = "nightly/20260101T020000Z, nightly/20260102T020000Z"
+    text = job.replace(
+        "{name: nightly}",
+        f'{{name: nightly, annotations: {{backup.reconciler.io/cancel: "{runs}"}}}}',
+    )
+    desired = resolved(a=pool, b=remote, c=text).desired
+    assert desired.problems == ()
+    slots = (datetime(2026, 1, day, 2, tzinfo=UTC) for day in (1, 2))
+    assert desired.cancellations == tuple(
+        Cancellation(run_id(JobName("nightly"), slot)) for slot in slots
+    )
 
 
 def test_the_revision_follows_the_meaning(
