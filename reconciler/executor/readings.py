@@ -1,9 +1,10 @@
 """The readings of a party: actions that send one snapshot to several places read it together.
 
 A party is what was started together for one snapshot. Each part stays an action of its own, with
-its own record, verdict and end; only the reading of each (disk snapshot, base) is one
-(rendezvous.py), so that a disk leaves the pool once per base, however many places it goes to. A
-pool that cannot make a delta is asked for the whole disk instead, once for all of them.
+its own record, verdict and end; only the reading of each disk is one (rendezvous.py), so that each
+of its blocks leaves the pool once, however many places it goes to. Where bases differ, the widest
+is read, and each place is given its part of it (transfer/narrowing.py). A pool that cannot make a
+delta is asked for the whole disk instead, once for all of them.
 
 Knows what is read and who wants it; never where it goes.
 """
@@ -31,6 +32,7 @@ from reconciler.plan.actions import (
     id_of,
 )
 from reconciler.transfer.fanout import ByteFanOut, DiskFanOut
+from reconciler.transfer.narrowing import NarrowingSink, read_table
 from reconciler.transfer.sink import ByteSink, DiskSink, Received
 from reconciler.transfer.source import ByteSource, OpenSource
 from reconciler.vhd.errors import VhdUnsupported
@@ -42,9 +44,7 @@ JOIN_S = 30.0
 """How long the first part waits for the others. A remote that takes longer to be opened and
 locked is likely to be slow in all it does, and gets readings of its own."""
 
-S = TypeVar("S", DiskSink, ByteSink)
-
-DiskKey = tuple[DiskSnapshotUuid, DiskSnapshotUuid | None]
+S = TypeVar("S", NarrowingSink, ByteSink)
 
 OpenDisk = Callable[[DiskSnapshotUuid | None], AbstractAsyncContextManager[ByteSource]]
 """Opens the stream of a disk against a base (None: whole), within the pool's export slot."""
@@ -63,8 +63,27 @@ class DeltaRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Member(Generic[S]):
+    """base: of the delta that the sink wants; None: it wants the whole."""
+
     sink: S
     gauge: Gauge
+    base: DiskSnapshotUuid | None = None
+
+
+class _SharedDisk(DiskFanOut):
+    """One reading of a disk for members whose bases may differ."""
+
+    members: Mapping[str, _Member[NarrowingSink]]
+
+    def bases(self) -> set[DiskSnapshotUuid | None]:
+        """The bases of those who are still there."""
+        return {self.members[part].base for part in self.living}
+
+    def narrow(self, tables: Mapping[DiskSnapshotUuid, Sequence[int]]) -> None:
+        """Give each whose base is one of these its own blocks alone."""
+        for member in self.members.values():
+            if member.base is not None and member.base in tables:
+                member.sink.narrow(tables[member.base])
 
 
 class Readings:
@@ -83,7 +102,7 @@ class Readings:
         join_s: float = JOIN_S,
     ) -> None:
         self._detach_s = detach_s
-        self._disks = Rendezvous[DiskKey, _Member[DiskSink], DiskFanOut](
+        self._disks = Rendezvous[DiskSnapshotUuid, _Member[NarrowingSink], _SharedDisk](
             group, self._disk_fan_out, join_s
         )
         self._archives = Rendezvous[str, _Member[ByteSink], ByteFanOut](
@@ -93,7 +112,7 @@ class Readings:
             match part:
                 case Export() | Replicate():
                     for disk in part.disks:
-                        self._disks.expect(_key_of(disk), [id_of(part)])
+                        self._disks.expect(disk.snapshot, [id_of(part)])
                 case Archive() | CopyVm():
                     self._archives.expect(part.compression, [id_of(part)])
                 case _:
@@ -110,22 +129,22 @@ class Readings:
 
     def withdraw(self, part: ActionId, disk: DiskExport) -> None:
         """Say that a part does not need a disk after all: it is there already."""
-        self._disks.withdraw(part, _key_of(disk))
+        self._disks.withdraw(part, disk.snapshot)
 
     async def receive(
         self, part: ActionId, disk: DiskExport, sink: DiskSink, open_disk: OpenDisk, gauge: Gauge
     ) -> Received:
-        """Read one disk into a sink, together with all parts that want it against the same base.
+        """Read one disk into a sink, together with all parts that want it.
 
         gauge: is told of the stream's bytes. The sink has been aborted when this raises: what the
         sink raises, what the source raises, StreamError, VhdError, SlowSink, DeltaRefused.
         """
-        key = _key_of(disk)
 
-        async def read(fan: DiskFanOut) -> None:
-            await self._read_disk(fan, key, open_disk)
+        async def read(fan: _SharedDisk) -> None:
+            await self._read_disk(fan, disk.snapshot, open_disk)
 
-        fan = await self._disks.join(part, key, _Member(sink, gauge), read)
+        member = _Member(NarrowingSink(sink), gauge, disk.base)
+        fan = await self._disks.join(part, disk.snapshot, member, read)
         return await fan.feed(part)
 
     async def receive_archive(
@@ -143,7 +162,7 @@ class Readings:
         fan = await self._archives.join(part, compression, _Member(sink, gauge), read)
         return await fan.feed(part)
 
-    def _disk_fan_out(self, members: Mapping[str, _Member[DiskSink]]) -> DiskFanOut:
+    def _disk_fan_out(self, members: Mapping[str, _Member[NarrowingSink]]) -> _SharedDisk:
         def advance(count: int) -> None:
             for part in fan.living:
                 members[part].gauge.advance(count)
@@ -153,7 +172,8 @@ class Readings:
                 members[part].gauge.expect(count)
 
         sinks = {part: member.sink for part, member in members.items()}
-        fan = DiskFanOut(sinks, detach_s=self._detach_s, on_progress=advance, on_expected=expect)
+        fan = _SharedDisk(sinks, detach_s=self._detach_s, on_progress=advance, on_expected=expect)
+        fan.members = members
         return fan
 
     def _archive_fan_out(self, members: Mapping[str, _Member[ByteSink]]) -> ByteFanOut:
@@ -165,8 +185,10 @@ class Readings:
         fan = ByteFanOut(sinks, detach_s=self._detach_s, on_progress=advance)
         return fan
 
-    async def _read_disk(self, fan: DiskFanOut, key: DiskKey, open_disk: OpenDisk) -> None:
-        snapshot, base = key
+    async def _read_disk(
+        self, fan: _SharedDisk, snapshot: DiskSnapshotUuid, open_disk: OpenDisk
+    ) -> None:
+        base = await _widest(fan, open_disk)
         try:
             async with open_disk(base) as source:
                 await fan.read(source)
@@ -175,7 +197,7 @@ class Readings:
             if base is None or not _refuses_delta(error):
                 raise
             if fan.has_begun:
-                self._disks.expect((snapshot, None), map(ActionId, fan.living))
+                self._disks.expect(snapshot, map(ActionId, fan.living))
                 raise DeltaRefused(str(error)) from error
             # Better the whole disk now than no point; the next delta stands on it.
             log.warning("delta refused, sending it whole", snapshot=snapshot, why=str(error))
@@ -197,8 +219,38 @@ def _party_of(action: Action) -> object:
     return id_of(action)
 
 
-def _key_of(disk: DiskExport) -> DiskKey:
-    return disk.snapshot, disk.base
+async def _widest(fan: _SharedDisk, open_disk: OpenDisk) -> DiskSnapshotUuid | None:
+    """Choose the base to read against so that everybody's blocks come; None: the whole disk.
+
+    Where bases differ, every sink but the widest's is narrowed to its own blocks. A base that the
+    pool makes no delta against has no table: who wanted that one takes the whole.
+    """
+    bases = fan.bases()
+    if len(bases) <= 1:
+        return next(iter(bases), None)
+    tables: dict[DiskSnapshotUuid, Sequence[int]] = {}
+    for base in bases:
+        if base is not None and (table := await _table_of(base, open_disk)) is not None:
+            tables[base] = table
+    widest: DiskSnapshotUuid | None = None
+    if tables.keys() == bases:
+        candidate = max(tables, key=lambda base: (len(tables[base]), base))
+        held = set(tables[candidate])
+        if all(held.issuperset(table) for table in tables.values()):
+            widest = candidate
+            del tables[candidate]
+    fan.narrow(tables)
+    return widest
+
+
+async def _table_of(base: DiskSnapshotUuid, open_disk: OpenDisk) -> Sequence[int] | None:
+    try:
+        async with open_disk(base) as source:
+            return await read_table(source)
+    except (XapiFailure, StreamRefused, VhdUnsupported) as error:
+        if not _refuses_delta(error):
+            raise
+        return None
 
 
 def _refuses_delta(error: XapiFailure | StreamRefused | VhdUnsupported) -> bool:

@@ -21,7 +21,7 @@ from reconciler.transfer.source import StreamError
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M")
-F = TypeVar("F", DiskFanOut, ByteFanOut)
+F = TypeVar("F", bound=DiskFanOut | ByteFanOut)
 
 Read = Callable[[F], Coroutine[None, None, None]]
 """Reads for the sinks of a fan-out; what it raises is the error of them all."""

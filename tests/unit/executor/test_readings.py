@@ -1,7 +1,8 @@
-"""What a party reads: each disk once per base, and the whole disk where no delta can be had."""
+"""What a party reads: each block once, and the whole disk where no delta can be had."""
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -61,12 +62,23 @@ def export(remote, base=BASE, **fields):
     return replace(action, **fields)
 
 
-def stream_of(base):
-    """The bytes of a disk of two blocks, whole or against a base."""
+SAME = {None: (1, 0), BASE: (1, 0), OLDER: (1, 0)}
+# Block 2 was emptied since both bases were taken, so a full leaves it out.
+DIFFERENT = {None: (3, 1, 0), OLDER: (3, 1, 2), BASE: (3, 2)}
+EMPTY = 2
+
+
+def stream_of(base, tables=SAME):
+    """The bytes of a disk of four blocks, whole or against a base."""
     parent = None if base is None else (base, "base.vhd")
-    layout = Layout.of_disk(2 * BLOCK, [1, 0], SNAPSHOT, parent, packing=Packing.PACKED)
-    slots = b"".join(b"\xff" * BITMAP + bytes([block + 1]) * BLOCK for block in (1, 0))
+    blocks = tables[base]
+    layout = Layout.of_disk(4 * BLOCK, blocks, SNAPSHOT, parent, packing=Packing.PACKED)
+    slots = b"".join(b"\xff" * BITMAP + content_of(block, tables) for block in blocks)
     return layout.preamble() + slots + layout.trailer()
+
+
+def content_of(block, tables=SAME):
+    return bytes(BLOCK) if tables is DIFFERENT and block == EMPTY else bytes([block + 1]) * BLOCK
 
 
 class Pool:
@@ -74,7 +86,10 @@ class Pool:
 
     def __init__(self):
         self.opened = []
+        self.tables = SAME
+        self.blocks_sent = Counter()
         self.refusal = None
+        self.refused = {BASE, OLDER}
         self.refuse_at = 0
         self.open = 0
         self.gate = asyncio.Event()
@@ -94,7 +109,7 @@ class Stream:
     def __init__(self, pool, base):
         self.pool = pool
         self.base = base
-        self.content = memoryview(stream_of(base))
+        self.content = memoryview(stream_of(base, pool.tables))
         self.position = 0
         self.aborted = False
 
@@ -102,13 +117,19 @@ class Stream:
         await asyncio.sleep(0)
         if self.position > 3000:
             await self.pool.gate.wait()
-        if self.base and self.pool.refusal and self.position >= self.pool.refuse_at:
+        if (
+            self.base in self.pool.refused
+            and self.pool.refusal
+            and self.position >= self.pool.refuse_at
+        ):
             raise self.pool.refusal
         piece = self.content[self.position : self.position + len(view)]
         if len(piece) < len(view):
             raise StreamTruncated(len(view), len(piece))
         view[:] = piece
         self.position += len(view)
+        if len(view) == BLOCK_RECORD:
+            self.pool.blocks_sent[piece[BITMAP]] += 1
 
     async def finish(self):
         assert self.position == len(self.content)
@@ -121,6 +142,7 @@ class Sink:
     def __init__(self, failure=None):
         self.failure = failure
         self.head = None
+        self.zeros = []
         self.blocks = []
         self.aborted = False
         self.reached = asyncio.Event()
@@ -133,8 +155,12 @@ class Sink:
     async def block(self, index, record, is_zero):
         if self.failure is not None:
             raise self.failure
-        assert bytes(record[BITMAP:]) == bytes([index + 1]) * BLOCK
+        if not is_zero:
+            assert bytes(record[BITMAP:]) == bytes([index + 1]) * BLOCK
+        assert is_zero == (not any(record[BITMAP:]))
+        assert index in self.head.blocks
         self.blocks.append(index)
+        self.zeros += [index] if is_zero else []
 
     async def end(self):
         return Received(0, 0, len(self.blocks), self.head.virtual_bytes, self.head.differencing)
@@ -191,7 +217,8 @@ async def test_a_disk_is_read_once_for_all_with_the_same_base(pool):
     assert all(part.gauge.read().total_bytes >= 2 * BLOCK_RECORD for part in parts)
 
 
-async def test_each_base_has_a_reading_of_its_own(pool):
+async def test_where_bases_differ_the_widest_is_read_once_and_each_gets_its_own(pool):
+    pool.tables = DIFFERENT
     parts = [
         Part(export("a")),
         Part(export("b", OLDER)),
@@ -199,8 +226,41 @@ async def test_each_base_has_a_reading_of_its_own(pool):
         Part(export("d", None)),
     ]
     received = await run(parts, pool)
-    assert sorted(pool.opened, key=str) == sorted([BASE, OLDER, None], key=str)
+    assert pool.opened[-1] is None
+    assert sorted(pool.opened[:-1]) == [BASE, OLDER]  # their tables alone
     assert [one.differencing for one in received] == [True, True, True, False]
+    assert [part.sink.blocks for part in parts] == [[3, 2], [3, 1, 2], [3, 2], [3, 1, 0]]
+    assert [part.sink.zeros for part in parts] == [[2], [2], [2], []]
+    assert set(pool.blocks_sent.values()) == {1}
+
+
+async def test_the_delta_to_the_oldest_base_serves_the_newer_ones(pool):
+    pool.tables = DIFFERENT
+    parts = [Part(export("a")), Part(export("b", OLDER))]
+    await run(parts, pool)
+    assert pool.opened[-1] == OLDER
+    assert None not in pool.opened
+    assert [part.sink.blocks for part in parts] == [[3, 2], [3, 1, 2]]
+    assert set(pool.blocks_sent.values()) == {1}
+
+
+async def test_bases_that_do_not_contain_each_other_take_the_whole_disk(pool):
+    pool.tables = {None: (3, 1, 0), OLDER: (1, 0), BASE: (3, 1)}
+    parts = [Part(export("a")), Part(export("b", OLDER))]
+    received = await run(parts, pool)
+    assert pool.opened[-1] is None
+    assert [one.differencing for one in received] == [True, True]
+    assert [part.sink.blocks for part in parts] == [[3, 1], [1, 0]]
+
+
+async def test_a_base_that_the_pool_refuses_takes_the_whole_disk_alone(pool):
+    pool.tables = DIFFERENT
+    pool.refusal = REFUSED
+    pool.refused = {BASE}
+    parts = [Part(export("a")), Part(export("b", OLDER))]
+    received = await run(parts, pool)
+    assert [one.differencing for one in received] == [False, True]
+    assert [part.sink.blocks for part in parts] == [[3, 1, 0], [3, 1, 2]]
 
 
 async def test_a_part_that_fails_leaves_the_others(pool):
