@@ -30,6 +30,9 @@ from reconciler.xapi.errors import (
 _OTHER_WRITER_WAIT = timedelta(seconds=15)  # a lock without a heartbeat is stale after ten
 
 
+_STORAGE_FULL = frozenset({"SR_BACKEND_FAILURE_44", "SR_FULL"})
+
+
 def verdict(action: Action, error: Exception, before: Attempt | None, now: datetime) -> Attempt:
     """Judge a failed try. before: how the try before this one ended, if there was one."""
     cause = _cause(error)
@@ -73,6 +76,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.POOL_UNREACHABLE
         case XapiFailure(code=code) if code in GONE:
             return Reason.WORLD_CHANGED
+        case XapiFailure(code=code) if code in _STORAGE_FULL:
+            return Reason.INSUFFICIENT_SPACE
         case SlowSink():
             return Reason.SLOW_DESTINATION
         case StreamBroken() | StreamError():

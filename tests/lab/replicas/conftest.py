@@ -56,6 +56,7 @@ class Site:
         self.vm = VmUuid("")
         self.contents: dict[str, dict[str, bytes]] = {}
         self.sent_bytes = 0
+        self.served = None  # the target, for clients of others
 
     async def carry_out(self, action, target=None) -> None:
         slots = asyncio.Semaphore(4)
@@ -276,4 +277,6 @@ async def west(make_lab, connect):
     """A site with another pool as its target."""
     lab, other = make_lab(), make_lab("west", vm=None)
     with lab.serve() as served, other.serve() as there:
-        yield Site(lab, connect(served), other, connect(there), other.add_sr("cellar"))
+        site = Site(lab, connect(served), other, connect(there), other.add_sr("cellar"))
+        site.served = there
+        yield site
