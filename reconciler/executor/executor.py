@@ -86,7 +86,12 @@ class Executor:
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
         for party in parties(admission.actions):
-            readings = Readings(group, party, detach_s=_detach_s(party, report.desired))
+            readings = Readings(
+                group,
+                party,
+                detach_s=_detach_s(party, report.desired),
+                stall_s=self._stall_s(party[0]),
+            )
             for action in party:
                 self._start(group, action, readings)
         return admission.wake_at

@@ -44,6 +44,8 @@ JOIN_S = 30.0
 """How long the first part waits for the others. A remote that takes longer to be opened and
 locked is likely to be slow in all it does, and gets readings of its own."""
 
+_BLAME = 0.75  # of the time after which every part would be ended
+
 S = TypeVar("S", NarrowingSink, ByteSink)
 
 OpenDisk = Callable[[DiskSnapshotUuid | None], AbstractAsyncContextManager[ByteSource]]
@@ -90,7 +92,8 @@ class Readings:
     """What one party reads. parts: its actions; what else is asked for is waited for by nobody.
 
     group: where the readings run, longer than any part. detach_s, join_s: as in `Lines` and
-    `Rendezvous`.
+    `Rendezvous`. stall_s: after which a part is ended for which nothing moves; whoever it waits
+    for is left behind before that, so that one place that hangs does not end them all.
     """
 
     def __init__(
@@ -99,9 +102,11 @@ class Readings:
         parts: Iterable[Action] = (),
         *,
         detach_s: float | None = None,
+        stall_s: float | None = None,
         join_s: float = JOIN_S,
     ) -> None:
         self._detach_s = detach_s
+        self._stall_s = None if stall_s is None else stall_s * _BLAME
         self._disks = Rendezvous[DiskSnapshotUuid, _Member[NarrowingSink], _SharedDisk](
             group, self._disk_fan_out, join_s
         )
@@ -172,7 +177,13 @@ class Readings:
                 members[part].gauge.expect(count)
 
         sinks = {part: member.sink for part, member in members.items()}
-        fan = _SharedDisk(sinks, detach_s=self._detach_s, on_progress=advance, on_expected=expect)
+        fan = _SharedDisk(
+            sinks,
+            detach_s=self._detach_s,
+            stall_s=self._stall_s,
+            on_progress=advance,
+            on_expected=expect,
+        )
         fan.members = members
         return fan
 
@@ -182,7 +193,7 @@ class Readings:
                 members[part].gauge.advance(count)
 
         sinks = {part: member.sink for part, member in members.items()}
-        fan = ByteFanOut(sinks, detach_s=self._detach_s, on_progress=advance)
+        fan = ByteFanOut(sinks, detach_s=self._detach_s, stall_s=self._stall_s, on_progress=advance)
         return fan
 
     async def _read_disk(

@@ -14,7 +14,7 @@ from reconciler.plan.backoff import not_before
 from reconciler.plan.reasons import Reason
 from reconciler.remotes.errors import Missing, NoSpace, RemoteError, WrongRemote
 from reconciler.transfer.errors import TransferError
-from reconciler.transfer.sink import SlowSink
+from reconciler.transfer.sink import SlowSink, StalledSink
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdError
 from reconciler.xapi.errors import (
@@ -78,6 +78,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.WORLD_CHANGED
         case XapiFailure(code=code) if code in _STORAGE_FULL:
             return Reason.INSUFFICIENT_SPACE
+        case StalledSink():
+            return Reason.STALLED
         case SlowSink():
             return Reason.SLOW_DESTINATION
         case StreamBroken() | StreamError():

@@ -128,8 +128,8 @@ async def _unless(
 class _FanOut(Generic[T, S, P, R]):
     """What readings of disks and of plain bytes share. T: what the lines carry. P: the source.
 
-    sinks: by name, at least one. detach_s: as in `Lines`. on_progress: told how many more bytes
-    of the stream came.
+    sinks: by name, at least one. detach_s, stall_s: as in `Lines`. on_progress: told how many
+    more bytes of the stream came.
     """
 
     def __init__(
@@ -137,10 +137,11 @@ class _FanOut(Generic[T, S, P, R]):
         sinks: Mapping[str, S],
         buffer_bytes: int,
         detach_s: float | None,
+        stall_s: float | None,
         on_progress: Callable[[int], None],
     ) -> None:
         self._sinks: dict[str, S] = dict(sinks)
-        self._lines = Lines[T](sinks, BUFFERS, buffer_bytes, detach_s)
+        self._lines = Lines[T](sinks, BUFFERS, buffer_bytes, detach_s, stall_s)
         self._on_progress = on_progress
 
     @property
@@ -246,10 +247,11 @@ class DiskFanOut(_FanOut[DiskHead | _Block, DiskSink, ByteSource, Received]):
         *,
         expected_bytes: int | None = None,
         detach_s: float | None = None,
+        stall_s: float | None = None,
         on_progress: Callable[[int], None] = _no_matter,
         on_expected: Callable[[int], None] = _no_matter,
     ) -> None:
-        super().__init__(sinks, BLOCK_RECORD, detach_s, on_progress)
+        super().__init__(sinks, BLOCK_RECORD, detach_s, stall_s, on_progress)
         self._expected_bytes = expected_bytes
         self._on_expected = on_expected
         self._head: DiskHead | None = None
@@ -324,9 +326,10 @@ class ByteFanOut(_FanOut[memoryview, ByteSink, OpenSource, int]):
         sinks: Mapping[str, ByteSink],
         *,
         detach_s: float | None = None,
+        stall_s: float | None = None,
         on_progress: Callable[[int], None] = _no_matter,
     ) -> None:
-        super().__init__(sinks, BLOCK, detach_s, on_progress)
+        super().__init__(sinks, BLOCK, detach_s, stall_s, on_progress)
 
     async def _read(self, source: OpenSource) -> None:
         count = BLOCK

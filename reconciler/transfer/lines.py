@@ -13,12 +13,11 @@ Knows buffers and who holds them; never what is in them. One event loop only.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from reconciler.transfer.sink import SlowSink
+from reconciler.transfer.sink import SlowSink, StalledSink
 
 T = TypeVar("T")
 
@@ -39,7 +38,8 @@ class Lines(Generic[T]):
 
     names: of the lines, at least one. buffers: how many go round, of `buffer_bytes` each.
     detach_s: a line that alone kept the filling side waiting for more than so many seconds in all
-    is dropped with SlowSink, unless it is the only one left; None: never.
+    is dropped with SlowSink, unless it is the only one left; None: never. stall_s: lines that took
+    nothing for so long, while all others wait for them, are dropped with StalledSink; None: never.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Lines(Generic[T]):
         buffers: int,
         buffer_bytes: int,
         detach_s: float | None = None,
+        stall_s: float | None = None,
     ) -> None:
         self._lines = {name: Line[T](self, name) for name in names}
         assert self._lines, "somebody must want it"
@@ -55,6 +56,7 @@ class Lines(Generic[T]):
         self._free = deque(Buffer(buffer_bytes) for _ in range(buffers))
         self._in_use: deque[Buffer] = deque()
         self._detach_s = detach_s
+        self._stall_s = stall_s
         self._released = asyncio.Event()
         self._deserted = asyncio.Event()
         self._closed = False
@@ -123,21 +125,31 @@ class Lines(Generic[T]):
     async def _wait_for_the_slowest(self) -> None:
         """Wait for any buffer to be let go, by one holder; note whom the wait was for."""
         slowest = self._held_up_by()
-        patience_s: float | None = None
+        detach_s = None
         if slowest is not None and self._detach_s is not None:
-            patience_s = max(self._detach_s - slowest.held_up_s, 0)
+            detach_s = max(self._detach_s - slowest.held_up_s, 0)
         now = asyncio.get_running_loop().time
         since = now()
         self._released.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+        try:
+            async with asyncio.timeout(_sooner(detach_s, self._stall_s)):
                 await self._released.wait()
+        except TimeoutError:
+            if self._stall_s is not None and now() - since >= self._stall_s:
+                self._drop_stalled(self._stall_s)
         if slowest is None:
             return
         slowest.held_up_s += now() - since
         if self._detach_s is not None and slowest.held_up_s >= self._detach_s:
             error = SlowSink(slowest.name, slowest.held_up_s, self._detach_s)
             self.drop(slowest.name, error)
+
+    def _drop_stalled(self, stall_s: float) -> None:
+        """Drop those who still hold the oldest buffer: all others have let go of it long ago."""
+        stuck = [line.name for line in self._lines.values() if line in self._in_use[0]._holders]
+        if len(stuck) < len(self.living):
+            for name in stuck:
+                self.drop(name, StalledSink(name, stall_s))
 
     def _held_up_by(self) -> "Line[T] | None":
         """Find the line that alone keeps a buffer from being free, if there are others.
@@ -158,6 +170,10 @@ class Lines(Generic[T]):
             self._in_use.remove(buffer)
             self._free.append(Buffer(self._buffer_bytes) if buffer._given_up else buffer)
         self._released.set()
+
+
+def _sooner(first_s: float | None, second_s: float | None) -> float | None:
+    return min((span_s for span_s in (first_s, second_s) if span_s is not None), default=None)
 
 
 class Line(Generic[T]):

@@ -22,6 +22,14 @@ class SlowSink(Exception):
         self.held_up_s = held_up_s
 
 
+class StalledSink(Exception):
+    """A sink that others wait for took nothing for too long, and was left behind."""
+
+    def __init__(self, name: str, stall_s: float) -> None:
+        super().__init__(f"{name} took nothing for {stall_s:g} s, and was left behind")
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who the new disk is, whatever the stream says of itself (a pool makes up a uuid each time).

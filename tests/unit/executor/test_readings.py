@@ -23,7 +23,7 @@ from reconciler.ids import (
 )
 from reconciler.plan.actions import DiskExport, Export, ExportKind, id_of
 from reconciler.plan.reasons import Reason
-from reconciler.transfer.sink import Received
+from reconciler.transfer.sink import Received, StalledSink
 from reconciler.transfer.source import StreamError, StreamTruncated
 from reconciler.vhd.encoder import Layout, Packing
 from reconciler.vhd.layout import BITMAP, BLOCK, BLOCK_RECORD
@@ -406,3 +406,20 @@ def test_a_party_is_what_sends_one_snapshot():
         ["a"],
         ["c"],
     ]
+
+
+async def test_a_place_that_hangs_does_not_stall_the_others(pool):
+    class Hanging(Sink):
+        async def block(self, index, record, is_zero):
+            await asyncio.Event().wait()
+
+    blocks = [
+        Part(export("a")),
+        Part(export("b"), Hanging()),
+        Part(export("c")),
+    ]
+    pool.count = 8  # more than there are buffers, so that the reading has to wait
+    first, second, third = await run(blocks, pool, stall_s=0.1)
+    assert first.blocks == third.blocks == 8
+    assert isinstance(second, StalledSink)
+    assert blocks[1].sink.aborted

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from reconciler.transfer.lines import Lines
-from reconciler.transfer.sink import SlowSink
+from reconciler.transfer.sink import SlowSink, StalledSink
 
 
 async def turns(count=20):
@@ -168,3 +168,43 @@ async def test_the_only_one_left_may_take_its_time():
         await asyncio.sleep(0.05)
         assert await empty(lines.line("a")) == [1, 2]
     assert lines.line("a").held_up_s == 0
+
+
+async def test_those_who_take_nothing_for_too_long_are_dropped_together():
+    lines = Lines("abc", 2, 1, stall_s=0.05)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill(lines, 10))
+        other = group.create_task(empty(lines.line("c")))
+        for name in "ab":
+            await lines.line(name).get()
+        async with asyncio.timeout(10):
+            assert await other == list(range(10))
+    for name in "ab":
+        with pytest.raises(StalledSink, match=r"took nothing for 0\.05 s"):
+            await lines.line(name).get()
+
+
+async def test_where_nobody_takes_anything_nobody_is_blamed():
+    lines = Lines("ab", 1, 1, stall_s=0.01)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill(lines, 3))
+        for name in "ab":
+            await lines.line(name).get()
+        await asyncio.sleep(0.1)
+        assert lines.living == ("a", "b")
+        both = [group.create_task(empty(lines.line(name))) for name in "ab"]
+    assert [task.result() for task in both] == [[1, 2], [1, 2]]
+
+
+async def test_who_is_slow_but_moves_does_not_stall():
+    lines = Lines("ab", 1, 1, stall_s=0.2)
+    slow = lines.line("a")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill(lines, 12))
+        other = group.create_task(empty(lines.line("b")))
+        found = []
+        while (content := await slow.get()) is not None:
+            found.append(content[0])
+            await asyncio.sleep(0.03)
+    assert found == other.result() == list(range(12))
+    assert slow.held_up_s > 0.2
