@@ -51,7 +51,7 @@ class Reconciler:
     ) -> None:
         self._clock = clock
         self._act = act
-        self._connections = Connections(desired, reveal, read_only=not act)
+        self.connections = Connections(desired, reveal, read_only=not act)
         self._records = Records(records, owner=owner or new_owner())
         progress: Latest[Progress] = Latest(Progress())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
@@ -61,7 +61,7 @@ class Reconciler:
             desired,
             self._loop.report,
             progress,
-            self._connections,
+            self.connections,
             self._records,
             clock,
         )
@@ -92,16 +92,16 @@ class Reconciler:
                     )
                     group.create_task(keeper.run(), name="run keeper")
         finally:
-            await self._connections.close()
+            await self.connections.close()
             await self._records.close()
 
     def _pool_observer(self, pool: Pool, publish: Callable[[PoolView | Unknown], None]) -> Observer:
-        return PoolObserver(pool.name, self._connections.pool, self._clock, publish)
+        return PoolObserver(pool.name, self.connections.pool, self._clock, publish)
 
     def _remote_observer(
         self, remote: Remote, publish: Callable[[RemoteView | Unknown], None]
     ) -> Observer:
-        return RemoteObserver(remote.name, self._connections.remote, self._clock, publish)
+        return RemoteObserver(remote.name, self.connections.remote, self._clock, publish)
 
 
 def new_owner() -> str:
