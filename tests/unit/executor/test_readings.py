@@ -408,18 +408,15 @@ def test_a_party_is_what_sends_one_snapshot():
     ]
 
 
-async def test_a_place_that_hangs_does_not_stall_the_others(pool):
+async def test_a_place_that_hangs_does_not_stall_the_others(pool, monkeypatch):
+    monkeypatch.setattr("reconciler.transfer.fanout.BUFFERS", 1)
+
     class Hanging(Sink):
         async def block(self, index, record, is_zero):
             await asyncio.Event().wait()
 
-    blocks = [
-        Part(export("a")),
-        Part(export("b"), Hanging()),
-        Part(export("c")),
-    ]
-    pool.count = 8  # more than there are buffers, so that the reading has to wait
-    first, second, third = await run(blocks, pool, stall_s=0.1)
-    assert first.blocks == third.blocks == 8
+    parts = [Part(export("a")), Part(export("b"), Hanging()), Part(export("c"))]
+    first, second, third = await run(parts, pool, stall_s=0.1)
+    assert first.blocks == third.blocks > 1
     assert isinstance(second, StalledSink)
-    assert blocks[1].sink.aborted
+    assert parts[1].sink.aborted
