@@ -7,7 +7,8 @@ opened, where journals of unfinished merges are understood too.
 from reconciler.catalog import layout
 from reconciler.catalog.errors import NotSafe
 from reconciler.catalog.metadata import disk_paths
-from reconciler.catalog.read import read_disk, read_metadata
+from reconciler.catalog.read import read_metadata
+from reconciler.catalog.read_disks import read_disk
 from reconciler.ids import DiskUuid, Stamp, VmUuid
 from reconciler.observed.chain import FileState
 from reconciler.remotes.errors import Missing

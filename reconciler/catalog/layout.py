@@ -10,21 +10,26 @@ import re
 from dataclasses import dataclass
 
 from reconciler.ids import STAMP, UUID, DiskUuid, JobId, Stamp, VmUuid, instant_of
+from reconciler.observed.chain import disk_name
 
 ROOT = "xo-vm-backups"
 DISKS = "vdis"
+DATA = "data"
+"""In a disk's directory: the block directories that aliases name."""
 CACHE = "cache.json.gz"
 
 _PARTIAL = ".partial"
 # What we make under temporary names: disks, metadata, journals and caches, being written or merged.
 # Anything else that is hidden is somebody else's.
 _OURS = re.compile(
-    r"\.(\d{8}T\d{6}Z\.(vhd|json)|\.\d{8}T\d{6}Z\.vhd\.merge\.json|cache\.json\.gz)"
+    r"\.(\d{8}T\d{6}Z(\.vhd|\.alias\.vhd|\.json)"
+    r"|\.\d{8}T\d{6}Z(\.alias)?\.vhd\.merge\.json|cache\.json\.gz)"
     r"(\.[0-9a-z]{1,64})?\.(partial|merging)",
     re.ASCII,
 )
 _JOURNAL = ".merge.json"
 _DISK = ".vhd"
+_ALIAS = ".alias.vhd"
 _METADATA = ".json"
 _COMPONENT_BYTES_MAX = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -60,12 +65,18 @@ def disk_directory(job: JobId, disk: DiskUuid) -> str:
     return f"{DISKS}/{job}/{disk}"
 
 
-def disk_path(job: JobId, disk: DiskUuid, stamp: Stamp) -> str:
-    return f"{DISKS}/{job}/{disk}/{stamp}{_DISK}"
+def disk_path(job: JobId, disk: DiskUuid, stamp: Stamp, *, blocks: bool = False) -> str:
+    """The disk's file, or in block mode its alias."""
+    return f"{disk_directory(job, disk)}/{disk_name(stamp, blocks=blocks)}"
 
 
-def disk_key(vm: VmUuid, job: JobId, disk: DiskUuid, stamp: Stamp) -> str:
-    return key_of(vm, disk_path(job, disk, stamp))
+def disk_key(vm: VmUuid, job: JobId, disk: DiskUuid, stamp: Stamp, *, blocks: bool = False) -> str:
+    return key_of(vm, disk_path(job, disk, stamp, blocks=blocks))
+
+
+def data_path(job: JobId, disk: DiskUuid, stamp: Stamp) -> str:
+    """The block directory that a new alias of this stamp will name."""
+    return f"{disk_directory(job, disk)}/{DATA}/{disk_name(stamp, blocks=False)}"
 
 
 def partial_of(path: str) -> str:
@@ -85,30 +96,52 @@ def journal_of(target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DiskPath:
-    """A disk file's path, taken apart."""
+    """A disk file's path, taken apart. blocks: it is an alias of a block directory."""
 
     job: JobId
     disk: DiskUuid
     stamp: Stamp
+    blocks: bool = False
 
     @property
     def path(self) -> str:
-        return disk_path(self.job, self.disk, self.stamp)
+        return disk_path(self.job, self.disk, self.stamp, blocks=self.blocks)
+
+    @property
+    def directory(self) -> str:
+        return disk_directory(self.job, self.disk)
 
 
 def parse_disk_path(path: str) -> DiskPath | None:
-    """Take `vdis/<job>/<disk uuid>/<stamp>.vhd` apart; None for anything else whatever."""
+    """Take `vdis/<job>/<disk uuid>/<stamp>.vhd`, or `….alias.vhd`, apart; None for all else."""
     match path.split("/"):
         case [directory, job, disk, name] if directory == DISKS:
             stamp = parse_disk_name(name)
             if stamp is not None and is_component(job) and UUID.fullmatch(disk):
-                return DiskPath(JobId(job), DiskUuid(disk), stamp)
+                return DiskPath(JobId(job), DiskUuid(disk), stamp, is_alias(name))
+    return None
+
+
+def parse_data_path(path: str) -> DiskPath | None:
+    """Take `vdis/<job>/<disk uuid>/data/<stamp>.vhd` apart: gives the path of its own alias."""
+    match path.split("/"):
+        case [directory, job, disk, data, name] if (directory, data) == (DISKS, DATA):
+            place = parse_disk_path(f"{DISKS}/{job}/{disk}/{name}")
+            if place is not None and not place.blocks:
+                return DiskPath(place.job, place.disk, place.stamp, blocks=True)
     return None
 
 
 def parse_disk_name(name: str) -> Stamp | None:
-    """`<stamp>.vhd`."""
-    return _stamp(name.removesuffix(_DISK)) if name.endswith(_DISK) else None
+    """`<stamp>.vhd` or `<stamp>.alias.vhd`."""
+    if not name.endswith(_DISK):
+        return None
+    return _stamp(name.removesuffix(_ALIAS if is_alias(name) else _DISK))
+
+
+def is_alias(name: str) -> bool:
+    """Whether a name, path or key is one of an alias."""
+    return name.endswith(_ALIAS)
 
 
 def parse_metadata_name(name: str) -> Stamp | None:
@@ -117,7 +150,7 @@ def parse_metadata_name(name: str) -> Stamp | None:
 
 
 def parse_journal_name(name: str) -> str | None:
-    """`.<stamp>.vhd.merge.json`: the name of the file that is merged into."""
+    """`.<name of a disk's file>.merge.json`: the file that is merged into."""
     if not (name.startswith(".") and name.endswith(_JOURNAL)):
         return None
     target = name[1:].removesuffix(_JOURNAL)

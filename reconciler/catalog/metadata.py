@@ -210,8 +210,7 @@ def disk_paths(metadata: PointMetadata) -> dict[str, DiskPath]:
     for ref, path in metadata.vhds.items():
         place = parse_disk_path(path)
         if place is None:
-            what = "a disk in block mode" if path.endswith(".alias.vhd") else "not a disk's path"
-            raise MetadataInvalid(f"vhds: {path[:200]!r} is {what}")
+            raise MetadataInvalid(f"vhds: {path[:200]!r} is not a disk's path")
         if ref not in metadata.vdis:
             raise MetadataInvalid(f"vdis: no record for {path!r}")
         places[ref] = place

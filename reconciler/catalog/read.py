@@ -8,7 +8,7 @@ A remote that did not change since the last look costs listings only: what was r
 stands in `Headers` under its name, size, modification time and inode.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -16,7 +16,8 @@ from reconciler.catalog import layout
 from reconciler.catalog.errors import MetadataInvalid
 from reconciler.catalog.lock import STALE_S, is_held_here
 from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, check_full, point_of
-from reconciler.ids import UUID, DiskSnapshotUuid, Stamp, VmUuid
+from reconciler.catalog.read_disks import list_data, read_disk
+from reconciler.ids import UUID, Stamp, VmUuid
 from reconciler.observed.chain import (
     DiskFile,
     FileState,
@@ -27,17 +28,14 @@ from reconciler.observed.chain import (
 )
 from reconciler.remotes.errors import Missing, TooLarge
 from reconciler.remotes.remote import Entry, Remote
-from reconciler.transfer import disk_file
-from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.journal import MergeJournal, read_journal
-from reconciler.vhd.layout import BLOCK
 
 Finding = RestorePoint | DiskFile | None
 """What is known of a file without reading it again. None: understood, and not ours (full mode)."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NEITHER = "it is neither a file nor a directory"
-_BLOCK_MODE = "disks in block mode are not supported"
+_IN_PLACE_OF_A_FILE = "it is a directory where a file should be"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,8 @@ class _Signature:
     mtime_ns: int
     inode: int
     in_merge: bool
+    data: tuple[int, int] | None = None
+    """Of the block directory that an alias names: modification time and inode."""
 
 
 class Headers:
@@ -140,6 +140,7 @@ class _Reading:
     partials: list[str] = field(default_factory=list)
     merges: list[MergeInProgress] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    data: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def history(self, as_of: datetime, *, locked: bool) -> History:
         return History(
@@ -219,13 +220,15 @@ class _Reading:
         merging = {
             name for target, journal in journals.items() for name in (target, *journal.chain)
         }
+        has_data = any(entry.name == layout.DATA and entry.stat.is_directory for entry in entries)
+        self.data = await list_data(self.remote, self.vm, directory) if has_data else {}
         for entry in entries:
             path = f"{directory}/{entry.name}"
             if layout.is_partial(entry.name) and entry.stat.is_regular:
                 self.partials.append(path)
             elif layout.is_disk_like(entry.name):
-                if entry.name.endswith(".alias.vhd") or entry.stat.is_directory:
-                    self.puzzled(path, _BLOCK_MODE)
+                if entry.stat.is_directory:
+                    self.puzzled(path, _IN_PLACE_OF_A_FILE)
                 elif not entry.stat.is_regular:
                     self.puzzled(path, _NEITHER)
                 elif layout.parse_disk_path(path) is None:
@@ -236,6 +239,19 @@ class _Reading:
         for target, journal in journals.items():
             self._merge(directory, target, journal)
             self._undo_identity(f"{directory}/{target}")
+        self.partials += self._unnamed(directory, journals)
+
+    def _unnamed(self, directory: str, journals: Mapping[str, MergeJournal]) -> list[str]:
+        """Block directories that no alias names: not finished, or of disks that are being removed.
+
+        Where a merge has begun, or something beside them makes no sense, nobody knows that.
+        """
+        puzzling = any(item.path.startswith(f"{directory}/") for item in self.unreadable)
+        files = [file for file in self.files.values() if file.directory == directory]
+        if journals or puzzling or any(file.blocks and not file.data for file in files):
+            return []
+        named = {file.data for file in files}
+        return [path for path in self.data if path not in named and layout.parse_data_path(path)]
 
     async def _journals(self, directory: str, entries: list[Entry]) -> dict[str, MergeJournal]:
         """Read the journals of unfinished merges, by the name of the file that is merged into."""
@@ -311,62 +327,26 @@ class _Reading:
         in_merge: bool = False,
     ) -> Finding:
         """What is known of a file if it did not change, else what looking at it says."""
-        stat = entry.stat
-        signature = _Signature(stat.size_bytes, stat.mtime_ns, stat.inode, in_merge)
         known = self.known.get(path)
-        if known is not None and known[0] == signature:
+        if known is not None and known[0] == self._signature(entry, in_merge, known[1]):
             finding = known[1]
         else:
             finding = await look()
         # A broken file is looked at again each time: what was wrong may have been the way to it.
         if not (isinstance(finding, DiskFile) and finding.state is FileState.BROKEN):
-            self.fresh[path] = (signature, finding)
+            self.fresh[path] = (self._signature(entry, in_merge, finding), finding)
         return finding
+
+    def _signature(self, entry: Entry, in_merge: bool, finding: Finding) -> _Signature:
+        stat = entry.stat
+        data = self.data.get(finding.data) if isinstance(finding, DiskFile) else None
+        return _Signature(stat.size_bytes, stat.mtime_ns, stat.inode, in_merge, data)
 
 
 async def read_metadata(remote: Remote, vm: VmUuid, stamp: Stamp) -> PointMetadata:
     """Read one point's metadata. Raises MetadataInvalid, RemoteError (Missing, TooLarge…)."""
     key = layout.metadata_key(vm, stamp)
     return PointMetadata.parse(await remote.get(key, METADATA_BYTES_MAX))
-
-
-async def read_disk(remote: Remote, vm: VmUuid, path: str, *, in_merge: bool = False) -> DiskFile:
-    """Read a disk file's headers and table. in_merge: another file is being merged with it.
-
-    A file that was read and is no whole disk file is BROKEN. Raises RemoteError if it could not be
-    read: that says nothing of the file.
-    """
-    async with remote.open(layout.key_of(vm, path)) as file:
-        size = await file.size()
-        try:
-            found = await (disk_file.read_unfinished if in_merge else disk_file.read_disk_file)(
-                file
-            )
-        except ChainBroken as error:
-            return DiskFile(
-                path=path,
-                uuid=DiskSnapshotUuid(""),
-                parent=None,
-                parent_uuid=None,
-                virtual_bytes=0,
-                file_bytes=size,
-                data_bytes=0,
-                state=FileState.BROKEN,
-                why=error.message,
-            )
-    read = DiskFile(
-        path=path,
-        uuid=DiskSnapshotUuid(found.uuid),
-        parent=None,
-        parent_uuid=None,
-        virtual_bytes=found.size,
-        file_bytes=found.file_bytes,
-        data_bytes=found.bat.count() * BLOCK,
-    )
-    parent_uuid = found.header.parent_uuid
-    if not found.is_differencing or parent_uuid is None:
-        return read
-    return replace(read, parent=found.header.parent_name, parent_uuid=DiskSnapshotUuid(parent_uuid))
 
 
 async def _is_locked(remote: Remote, vm: VmUuid, as_of: datetime, headers: Headers) -> bool:

@@ -18,6 +18,7 @@ from reconciler.observed.chain import (
     History,
     chain_of,
 )
+from reconciler.vhd.layout import blocks_of
 
 
 def check_prunable(history: History, stamp: Stamp) -> bool:
@@ -49,6 +50,8 @@ def check_fits(file: DiskFile, beside: History) -> None:
             raise NotSafe(file.path, f"{other.file_name} stands on a file of this name already")
         if other.uuid == file.uuid:
             raise NotSafe(file.path, f"{other.file_name} is of the same snapshot")
+        if file.data and other.data == file.data:
+            raise NotSafe(file.path, f"{other.file_name} names its block directory")
         if file.parent is not None and other.parent == file.parent:
             raise NotSafe(file.path, f"{other.file_name} stands on {file.parent} already")
     if file.parent is None:
@@ -59,6 +62,20 @@ def check_fits(file: DiskFile, beside: History) -> None:
         raise NotSafe(file.path, f"its parent {file.parent} is not older")
     if any(file.parent_path in (item.target, item.source) for item in beside.merges):
         raise NotSafe(file.path, f"its parent {file.parent} is being merged")
+    _check_layout(file, others)
+
+
+def _check_layout(file: DiskFile, others: Mapping[str, DiskFile]) -> None:
+    """Raise NotSafe for a delta on a file of the other layout, or on a smaller one in block mode.
+
+    Xen Orchestra's merge of the latter makes what it cannot open, and then removes the chain.
+    """
+    assert file.parent_path is not None, "a full fits any layout"
+    parent = others[file.parent_path]
+    if file.blocks != parent.blocks:
+        raise NotSafe(file.path, f"its parent {file.parent} is of the other layout")
+    if file.blocks and blocks_of(file.virtual_bytes) > blocks_of(parent.virtual_bytes):
+        raise NotSafe(file.path, f"the disk is larger than its parent {file.parent} is")
 
 
 def removable(history: History, paths: set[str]) -> list[DiskFile]:
@@ -69,7 +86,7 @@ def removable(history: History, paths: set[str]) -> list[DiskFile]:
         if layout.parse_disk_path(path) is None:
             if any(item.path == path for item in history.unreadable):
                 raise NotSafe(path, "it is not understood")
-            if not layout.is_partial(path.rpartition("/")[2]):
+            if not (layout.is_partial(path.rpartition("/")[2]) or layout.parse_data_path(path)):
                 raise NotSafe(path, "it is nothing of a kind that is ever removed")
             continue  # an unfinished upload that is gone
         file = remaining.get(path)
@@ -109,8 +126,10 @@ def _might_need(unreadable: str, file: DiskFile) -> bool:
 
 def check_mergeable(history: History, target: str, source: str) -> None:
     """Raise NotSafe unless the target may be folded into the source. Whether it can is merge's."""
-    if parsed(target).path.rpartition("/")[0] != parsed(source).path.rpartition("/")[0]:
+    if parsed(target).directory != parsed(source).directory:
         raise NotSafe(target, f"{source} is in another directory")
+    if parsed(target).blocks != parsed(source).blocks:
+        raise NotSafe(target, f"{source} is of the other layout")
     begun = any((item.target, item.source) == (target, source) for item in history.merges)
     for item in history.merges:
         concerned = {item.target, item.source} & {target, source}

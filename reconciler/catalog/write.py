@@ -20,6 +20,7 @@ from reconciler.catalog import cache, layout, read
 from reconciler.catalog.errors import MetadataInvalid, NotSafe
 from reconciler.catalog.lock import VmLock
 from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, point_of
+from reconciler.catalog.read_disks import read_received
 from reconciler.catalog.safety import (
     check_fits,
     check_mergeable,
@@ -31,6 +32,7 @@ from reconciler.catalog.safety import (
 from reconciler.ids import DiskSnapshotUuid, Stamp
 from reconciler.observed.chain import DiskFile, History, RestorePoint
 from reconciler.remotes.errors import Missing, RemoteError
+from reconciler.transfer.block_directory import alias_content, remove_tree
 from reconciler.transfer.merge import merge
 
 
@@ -39,8 +41,7 @@ async def find_disk(lock: VmLock, path: str, snapshot: DiskSnapshotUuid) -> Disk
 
     Raises RemoteError.
     """
-    place = parsed(path)
-    directory = layout.disk_directory(place.job, place.disk)
+    directory = parsed(path).directory
     files = (await read.read_directory(lock.remote, lock.vm, directory)).files
     file = files.get(path)
     if file is None or file.uuid != snapshot or why_broken(files, path):
@@ -49,27 +50,29 @@ async def find_disk(lock: VmLock, path: str, snapshot: DiskSnapshotUuid) -> Disk
 
 
 async def publish_disk(lock: VmLock, path: str) -> DiskFile:
-    """Give a disk file, received under `layout.partial_of(path)`, its name.
+    """Give a disk its name: a file received under `layout.partial_of(path)`, or the block
+    directory at `layout.data_path`, which gets an alias.
 
     Raises NotSafe if it is not whole, or is not the one file that may stand on its parent;
     LockLost; RemoteError.
     """
     place = parsed(path)
-    directory = layout.disk_directory(place.job, place.disk)
-    beside = await read.read_directory(lock.remote, lock.vm, directory)
+    beside = await read.read_directory(lock.remote, lock.vm, place.directory)
     try:
-        new = await read.read_disk(lock.remote, lock.vm, layout.partial_of(path))
+        file = await read_received(lock.remote, lock.vm, place)
     except Missing:
         published = beside.files.get(path)
         if published is None or why_broken(beside.files, path):
             raise
         return published
-    file = _renamed(new, path)
     check_fits(file, beside)
-    await _check_unpublished(lock, place.stamp, path)
+    await check_unpublished(lock, place.stamp, path)
     await lock.verify()
     key = layout.key_of(lock.vm, path)
-    await lock.remote.publish(layout.partial_of(key), key)
+    if place.blocks:
+        await lock.remote.put(key, alias_content(layout.key_of(lock.vm, file.data)))
+    else:
+        await lock.remote.publish(layout.partial_of(key), key)
     return file
 
 
@@ -129,11 +132,19 @@ async def clean_files(lock: VmLock, paths: Iterable[str]) -> int:
     disks = removable(history, wanted.difference(partials))
     freed_bytes = 0
     for path in partials:
-        freed_bytes += await _size_of(lock, path)
-        await _remove(lock, path)
+        if layout.parse_data_path(path):
+            freed_bytes += await _remove_tree(lock, path)
+        else:
+            freed_bytes += await _size_of(lock, path)
+            await _remove(lock, path)
+    remaining = dict(history.files)
     for file in disks:
-        freed_bytes += file.file_bytes
+        del remaining[file.path]
         await _remove(lock, file.path)
+        if not file.blocks:
+            freed_bytes += file.file_bytes
+        elif not any(other.data == file.data for other in remaining.values()):
+            freed_bytes += await _remove_tree(lock, file.data)
     return freed_bytes
 
 
@@ -163,7 +174,7 @@ async def merge_disk(
 # ── what is there ────────────────────────────────────────────────────────────────────────────────
 
 
-async def _check_unpublished(lock: VmLock, stamp: Stamp, path: str) -> None:
+async def check_unpublished(lock: VmLock, stamp: Stamp, path: str) -> None:
     """Raise NotSafe if a point has this instant already: its files are not replaced."""
     try:
         await lock.remote.stat(layout.metadata_key(lock.vm, stamp))
@@ -204,6 +215,11 @@ async def _remove(lock: VmLock, path: str) -> None:
     await lock.remote.delete(layout.key_of(lock.vm, path))
 
 
+async def _remove_tree(lock: VmLock, path: str) -> int:
+    await lock.verify()
+    return await remove_tree(lock.remote, layout.key_of(lock.vm, path))
+
+
 async def _size_of(lock: VmLock, path: str) -> int:
     try:
         return (await lock.remote.stat(layout.key_of(lock.vm, path))).size_bytes
@@ -217,21 +233,6 @@ async def _files_of(lock: VmLock, point: RestorePoint) -> dict[str, DiskFile]:
     for directory in sorted({disk.path.rpartition("/")[0] for disk in point.disks}):
         files.update((await read.read_directory(lock.remote, lock.vm, directory)).files)
     return files
-
-
-def _renamed(file: DiskFile, path: str) -> DiskFile:
-    """The same file under its own name."""
-    return DiskFile(
-        path=path,
-        uuid=file.uuid,
-        parent=file.parent,
-        parent_uuid=file.parent_uuid,
-        virtual_bytes=file.virtual_bytes,
-        file_bytes=file.file_bytes,
-        data_bytes=file.data_bytes,
-        state=file.state,
-        why=file.why,
-    )
 
 
 def _described(metadata: PointMetadata, files: Mapping[str, DiskFile]) -> PointMetadata:

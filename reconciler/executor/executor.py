@@ -33,6 +33,7 @@ from reconciler.plan.claims import claims_of, touched_by
 from reconciler.plan.plan import Cancel
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
+from reconciler.transfer.block_codec import BlockWorkers
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Executor:
         self._clock = clock
         self._tasks: dict[ActionId, asyncio.Task[None]] = {}
         self._export_slots: dict[PoolName, asyncio.Semaphore] = {}
+        self._block_workers = BlockWorkers()
 
     async def run(self) -> None:
         """Follow the plan for ever."""
@@ -170,6 +172,7 @@ class Executor:
             remote=self._connections.remote,
             export_slot=self._export_slot,
             readings=readings,
+            block_workers=self._block_workers,
         )
 
     def _export_slot(self, pool: PoolName) -> AbstractAsyncContextManager[object]:

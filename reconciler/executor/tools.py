@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.clock import Clock
 from reconciler.executor.readings import Readings
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import PoolName, RemoteName
 from reconciler.remotes.remote import Remote
+from reconciler.transfer.block_codec import BlockWorkers
 from reconciler.xapi.client import XapiClient
 
 
@@ -23,6 +24,7 @@ class Tools:
     pool, remote: give the opened thing, or raise the craft's error. export_slot: entered once per
     disk, so that a pool never exports more disks at once than its limit, whatever was admitted.
     readings: of the party that the action is a part of; None where nothing is sent from a pool.
+    block_workers: pack and unpack for all actions together.
     made: told what a restore has made (the uuid of a VM), for whoever asked for it.
     """
 
@@ -33,3 +35,4 @@ class Tools:
     export_slot: Callable[[PoolName], AbstractAsyncContextManager[object]]
     readings: Readings | None = None
     made: Callable[[str], None] = _nobody_asks
+    block_workers: BlockWorkers = field(default_factory=BlockWorkers)

@@ -35,9 +35,14 @@ class FileState(StrEnum):
 class DiskFile:
     """One disk file of a chain, as its own headers describe it.
 
-    path: relative to the VM's directory, `vdis/<job id>/<disk uuid>/<stamp>.vhd`.
+    path: relative to the VM's directory, `vdis/<job id>/<disk uuid>/<stamp>.vhd`, or
+    `<stamp>.alias.vhd` in block mode: then the file is an alias, and the disk's blocks lie in a
+    directory. A chain is all of the one or all of the other.
     uuid: of the disk snapshot it was exported from. parent: file name (no directory) of the file
     below, None for a full. data_bytes: what merging it into its parent would move, about.
+    file_bytes: in block mode what a file of the same blocks would take.
+    data: path of the directory that an alias names, "" for a file and for an alias that makes no
+    sense. After a merge it is named by an older stamp than the alias, so nobody guesses it.
     """
 
     path: str
@@ -49,6 +54,7 @@ class DiskFile:
     data_bytes: int
     state: FileState = FileState.OK
     why: str = ""
+    data: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -142,8 +148,9 @@ class History:
     """All that one remote holds of one VM, wholly read and error-free.
 
     points: oldest first. files: by path. partials: our own uploads under temporary names that no
-    running action owns. merges: begun and unfinished. locked_by_others: somebody else's live lock
-    on the VM's directory was seen. as_of: everything that was true before this instant is in here.
+    running action owns, and block directories that no alias names (yet). merges: begun and
+    unfinished. locked_by_others: somebody else's live lock on the VM's directory was seen. as_of:
+    everything that was true before this instant is in here.
     """
 
     vm: VmUuid

@@ -4,9 +4,8 @@ Each action is planned, admitted, run, logged and counted under one id that is d
 content, so planning again gives the same id. Actions are serialisable (render.py), name their
 subject by uuids, and carry everything a step needs but opened connections.
 
-The backup of one VM is two actions: `Snapshot` makes and marks the snapshot; once that is seen,
-`Export` sends it to a remote that lacks its restore point. Whatever interrupts the two, the next
-plan continues from what is there.
+The backup of one VM is two actions: `Snapshot` makes and marks one; once that is seen, `Export`
+sends it to a remote that lacks the point. The next plan continues whatever was interrupted.
 """
 
 import hashlib
@@ -87,7 +86,7 @@ class Snapshot:
 class Export:
     """Make the restore point of one snapshot on one remote. due: the oldest debt it settles.
 
-    disks: all disks of the point, those that are there already (`AlreadyExported`) included.
+    disks: all of the point, `AlreadyExported` ones included. blocks: they lie as blocks there.
     """
 
     verb: ClassVar[str] = "export"
@@ -105,6 +104,7 @@ class Export:
     disks: tuple[DiskExport, ...]
     due: datetime
     reason: Reason
+    blocks: bool = False
 
     @property
     def disks_to_send(self) -> tuple[DiskExport, ...]:
@@ -369,7 +369,7 @@ _CIRCUMSTANCES = frozenset(
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Snapshot: frozenset({"schedules", "consistency", "without"}),
-    Export: frozenset({"schedules", "disks"}),
+    Export: frozenset({"schedules", "disks", "blocks"}),
     Archive: frozenset({"schedules"}),
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),
     CopyVm: frozenset({"schedules"}),

@@ -15,8 +15,8 @@ from itertools import groupby
 from typing import Any, assert_never
 
 from reconciler.desired.state import Desired
-from reconciler.ids import Stamp, instant_of
-from reconciler.observed.chain import History
+from reconciler.ids import instant_of
+from reconciler.observed.chain import History, stamp_in
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import (
@@ -274,9 +274,9 @@ def _held_line(held: Held, heading: str) -> _Line:
 
 def _point(path: str) -> str:
     """Name a file by its point's time."""
-    stamp = path.rpartition("/")[2].removesuffix(".vhd")
+    stamp = stamp_in(path.rpartition("/")[2])
     try:
-        return _time(instant_of(Stamp(stamp)))
+        return _time(instant_of(stamp))
     except ValueError:
         return _shown(stamp)
 

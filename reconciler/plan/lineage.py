@@ -16,7 +16,7 @@ itself: merges make the chain shorter, and the age of its full no less.
 from dataclasses import dataclass
 
 from reconciler.desired.state import DiskLayout
-from reconciler.ids import DiskUuid, JobId, Stamp
+from reconciler.ids import DiskUuid, JobId, RemoteName, Stamp
 from reconciler.observed.chain import DiskFile, RestorePoint, disk_name
 from reconciler.observed.pool import DiskSnapshot
 from reconciler.plan.actions import Action, DiskExport, Export, ExportKind, id_of
@@ -50,10 +50,15 @@ def disks(
         target=target,
         files=files_of(world, remote, target.history),
         stamp=snapshot.stamp,
-        blocks=world.desired.remotes[remote].layout is DiskLayout.BLOCKS,
+        blocks=in_blocks(world, remote),
         deltas_fail=deltas_fail,
     )
     return tuple(way.of(disk) for disk in snapshot.snapshot.disks)
+
+
+def in_blocks(world: World, remote: RemoteName) -> bool:
+    """Say whether disks are written to a remote as block directories."""
+    return world.desired.remotes[remote].layout is DiskLayout.BLOCKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,9 +145,8 @@ def _action(
     fail = bool(world.observed.progress.ended) and lineage.deltas_fail(world, bare)
     match bare:
         case Export():
-            return replace(
-                bare, disks=lineage.disks(world, scope, target, snapshot, deltas_fail=fail)
-            )
+            ways = lineage.disks(world, scope, target, snapshot, deltas_fail=fail)
+            return replace(bare, disks=ways, blocks=lineage.in_blocks(world, bare.remote))
         case Replicate():
             updated, base, disks = replica.disks(scope, target, snapshot, deltas_fail=fail)
             return replace(bare, replica=updated, base=base, disks=disks)

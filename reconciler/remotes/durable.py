@@ -155,6 +155,11 @@ class Durable:
             self.ensure_directory(key.rpartition("/")[0])
             self._filesystem.make_directory(key)
 
+    def remove_directory(self, key: str) -> None:
+        """Remove an empty directory; it may be back after a power cut, as empty."""
+        self._settled.discard(key)
+        self._filesystem.remove_directory(key)
+
     def touch(self, key: str) -> Stat:
         """Set the modification time to the file server's present."""
         self._filesystem.set_mtime(key, None)

@@ -177,7 +177,7 @@ class FileRemote(Identified):
         await self._writing(key, self._durable.make_directory, key)
 
     async def remove_directory(self, key: str) -> None:
-        await self._writing(key, self._filesystem.remove_directory, key)
+        await self._writing(key, self._durable.remove_directory, key)
 
     async def touch(self, key: str) -> Stat:
         return await self._writing(key, self._durable.touch, key)

@@ -11,12 +11,16 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from reconciler.remotes.remote import Remote
+from reconciler.transfer.block_codec import BlockWorkers
+from reconciler.transfer.block_directory import is_alias
+from reconciler.transfer.block_reader import BlockChainReader, open_block_chain
 from reconciler.transfer.disk_file import DiskFile, read_disk_file, read_unfinished
 from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.journal import MergeJournal, journal_key_of, read_journal
 from reconciler.transfer.records import Run, make_whole, read_fully, read_overlaid, runs_of
 from reconciler.vhd.bitmap import fill, is_full
 from reconciler.vhd.chain import Source, newest_sources
+from reconciler.vhd.footer import Footer
 from reconciler.vhd.layout import BITMAP, BLOCK, BLOCK_RECORD, blocks_of
 
 LAYERS_MAX = 256
@@ -32,6 +36,11 @@ class ChainReader:
         self.layers = tuple(layers)
         bats = [layer.bat for layer in self.layers]
         self._sources = newest_sources(bats, blocks_of(self.size))
+
+    @property
+    def footer(self) -> Footer:
+        """Of the tip."""
+        return self.layers[0].footer
 
     @property
     def size(self) -> int:
@@ -78,15 +87,26 @@ class ChainReader:
             await make_whole(self.layers, run.layer, block, record)
 
 
-@contextlib.asynccontextmanager
-async def open_chain(remote: Remote, keys: Sequence[str]) -> AsyncIterator[ChainReader]:
-    """Open the files of a chain, tip first, down to the one without parent.
+DiskReader = ChainReader | BlockChainReader
 
-    Each file is checked, and that each is the one its child was made over. Raises ChainBroken,
-    RemoteError (Missing: a file is not there).
+
+@contextlib.asynccontextmanager
+async def open_chain(
+    remote: Remote, keys: Sequence[str], workers: BlockWorkers | None = None
+) -> AsyncIterator[DiskReader]:
+    """Open the files of a chain, tip first, down to the one without parent; in either layout.
+
+    Each file is checked, and that each is the one its child was made over. workers: unpack blocks
+    of block directories. Raises ChainBroken, RemoteError (Missing: a file is not there).
     """
     if not 0 < len(keys) <= LAYERS_MAX:
         raise ChainBroken(keys[0] if keys else "", f"a chain of {len(keys)} files")
+    if is_alias(keys[0]):
+        async with open_block_chain(remote, keys[0], workers) as blocks:
+            yield blocks
+        return
+    if mixed := [key for key in keys if is_alias(key)]:
+        raise ChainBroken(keys[0], f"{mixed[0]}, on which it stands, is in block mode")
     async with contextlib.AsyncExitStack() as stack:
         layers: list[DiskFile] = []
         for key in keys:

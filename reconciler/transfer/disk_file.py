@@ -141,9 +141,20 @@ async def _read_table(file: RemoteFile, header: Header, size: int) -> bytes:
 
 
 def _parse_header(first: bytes, footer: Footer) -> Header:
+    refuse_fixed(footer)
+    header = Header.parse(first[HEADER_OFFSET:])
+    check_tables(footer, header)
+    return header
+
+
+def refuse_fixed(footer: Footer) -> None:
+    """Raise VhdUnsupported for a disk without header and table."""
     if footer.disk_type is DiskType.FIXED:
         raise VhdUnsupported("a fixed VHD is nothing that a chain is made of")
-    header = Header.parse(first[HEADER_OFFSET:])
+
+
+def check_tables(footer: Footer, header: Header) -> None:
+    """Check that footer and header are of one disk. Raises VhdError."""
     if header.entries < blocks_of(footer.current_size):
         raise VhdInvalid(
             f"{header.entries} are too few for a disk of {footer.current_size} bytes",
@@ -152,7 +163,6 @@ def _parse_header(first: bytes, footer: Footer) -> Header:
     is_differencing = footer.disk_type is DiskType.DIFFERENCING
     if is_differencing and (header.parent_uuid is None or header.parent_name is None):
         raise VhdInvalid("a differencing disk has no parent", "header.parent_uuid")
-    return header
 
 
 def _checked(key: str, parse: Callable[[], T]) -> T:

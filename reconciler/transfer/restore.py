@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from reconciler.qcow2.writer import Qcow2Layout
 from reconciler.remotes.filesystem import Piece
-from reconciler.transfer.chain_reader import ChainReader, open_chain
+from reconciler.transfer.chain_reader import DiskReader, open_chain
 from reconciler.transfer.channel import Channel, fill_and_empty
 from reconciler.transfer.local_file import LocalFile, new_local_file
 from reconciler.transfer.records import RUN_BYTES_MAX
 from reconciler.vhd.encoder import Layout, Packing
 from reconciler.vhd.layout import BITMAP, BLOCK, BLOCK_RECORD
 
-__all__ = ["ChainReader", "open_chain", "vhd_stream", "write_qcow2", "write_raw", "write_vhd"]
+__all__ = ["DiskReader", "open_chain", "vhd_stream", "write_qcow2", "write_raw", "write_vhd"]
 
 _BUFFERS = 2
 _ZEROS = bytes(BLOCK)
@@ -51,7 +51,7 @@ _Place = Callable[[int, bytearray, int], _Placed | None]
 
 
 async def write_raw(
-    reader: ChainReader, path: str, *, on_progress: Progress = lambda _: None
+    reader: DiskReader, path: str, *, on_progress: Progress = lambda _: None
 ) -> None:
     """Write the disk's bytes; where they are zero the file is a hole.
 
@@ -71,7 +71,7 @@ async def write_raw(
 
 
 async def write_vhd(
-    reader: ChainReader, path: str, *, on_progress: Progress = lambda _: None
+    reader: DiskReader, path: str, *, on_progress: Progress = lambda _: None
 ) -> None:
     """Write one dynamic VHD without parent. As `write_raw` otherwise. Raises VhdError too."""
     layout = _stand_alone(reader, Packing.ALIGNED)
@@ -89,7 +89,7 @@ async def write_vhd(
 
 
 async def write_qcow2(
-    reader: ChainReader, path: str, *, on_progress: Progress = lambda _: None
+    reader: DiskReader, path: str, *, on_progress: Progress = lambda _: None
 ) -> None:
     """Write a qcow2 image (version 3). As `write_raw` otherwise. Raises Qcow2Error too."""
     layout = Qcow2Layout(reader.size, reader.blocks())
@@ -108,7 +108,7 @@ async def write_qcow2(
 
 
 def vhd_stream(
-    reader: ChainReader, *, on_progress: Progress = lambda _: None
+    reader: DiskReader, *, on_progress: Progress = lambda _: None
 ) -> tuple[int, AsyncIterator[memoryview]]:
     """Make the disk a VHD stream for import: its exact length, and its pieces.
 
@@ -120,7 +120,7 @@ def vhd_stream(
 
 
 async def _stream(
-    reader: ChainReader, layout: Layout, on_progress: Progress
+    reader: DiskReader, layout: Layout, on_progress: Progress
 ) -> AsyncIterator[memoryview]:
     preamble = memoryview(layout.preamble())
     for start in range(0, len(preamble), _PIECE_BYTES):
@@ -135,9 +135,9 @@ async def _stream(
     yield memoryview(layout.trailer())
 
 
-def _stand_alone(reader: ChainReader, packing: Packing) -> Layout:
+def _stand_alone(reader: DiskReader, packing: Packing) -> Layout:
     """Plan a VHD of the whole disk, without parent, with the tip's uuid and timestamp."""
-    tip = reader.layers[0].footer
+    tip = reader.footer
     made = Layout.of_disk(
         reader.size,
         reader.blocks(),
@@ -150,7 +150,7 @@ def _stand_alone(reader: ChainReader, packing: Packing) -> Layout:
 
 
 async def _write_blocks(
-    reader: ChainReader, file: LocalFile, place: _Place, on_progress: Progress
+    reader: DiskReader, file: LocalFile, place: _Place, on_progress: Progress
 ) -> None:
     """Read the whole disk, and write each block where it goes."""
     channel: Channel[bytearray, _Filled] = Channel(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from reconciler.catalog import layout, write
+from reconciler.catalog.incoming import sink_for
 from reconciler.catalog.lock import VmLock, vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
 from reconciler.executor.readings import DeltaRefused, Readings
@@ -26,7 +27,6 @@ from reconciler.plan.actions import DiskExport, Export, ExportKind, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import ByteSource
-from reconciler.transfer.vhd_sink import VhdFileSink
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import XapiError
@@ -66,7 +66,9 @@ class _Step:
     records: PointRecords
 
     def path(self, disk: DiskExport) -> str:
-        return layout.disk_path(self.action.job_id, disk.disk, self.action.stamp)
+        return layout.disk_path(
+            self.action.job_id, disk.disk, self.action.stamp, blocks=self.action.blocks
+        )
 
     def reference(self, snapshot: DiskSnapshotUuid) -> str:
         for ref, record in self.records.vdis.items():
@@ -108,11 +110,7 @@ class _Step:
         received = await self.readings.receive(
             id_of(self.action),
             disk,
-            VhdFileSink(
-                self.lock.remote,
-                layout.partial_of(layout.key_of(self.lock.vm, path)),
-                self._identity(disk),
-            ),
+            await sink_for(self.lock, path, self._identity(disk), self.tools.block_workers),
             lambda base: self._opened(disk.snapshot, base),
             self.tools.gauge,
         )

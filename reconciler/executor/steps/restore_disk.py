@@ -20,7 +20,7 @@ async def run(action: RestoreDisk, tools: Tools) -> None:
     """
     remote = await tools.remote(action.remote)
     keys = await chain_keys(remote, action.vm, action.stamp, action.disk)
-    async with open_chain(remote, keys) as chain:
+    async with open_chain(remote, keys, tools.block_workers) as chain:
         tools.gauge.expect(len(chain.blocks()) * BLOCK)
         write = _WRITERS[action.format]
         await write(chain, action.output, on_progress=tools.gauge.advance)

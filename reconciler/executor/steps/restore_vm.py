@@ -79,7 +79,10 @@ async def _restore_disk(
     tools: Tools,
 ) -> None:
     keys = await chain_keys_of(remote, action.vm, metadata.vhds[ref])
-    async with tools.export_slot(action.pool), open_chain(remote, keys) as chain:
+    async with (
+        tools.export_slot(action.pool),
+        open_chain(remote, keys, tools.block_workers) as chain,
+    ):
         tools.gauge.expect(len(chain.blocks()) * BLOCK)
         disk = await new_disk(client, metadata, ref, sr, chain.size)
         made.disks.append(disk)

@@ -29,13 +29,48 @@ JOBS = st.one_of(
 )
 
 
-@given(JOBS, st.uuids().map(str), st.datetimes().map(lambda at: at.strftime("%Y%m%dT%H%M%SZ")))
-def test_disk_paths_come_apart_as_they_were_put_together(job, disk, stamp):
+@given(
+    JOBS,
+    st.uuids().map(str),
+    st.datetimes().map(lambda at: at.strftime("%Y%m%dT%H%M%SZ")),
+    st.booleans(),
+)
+def test_disk_paths_come_apart_as_they_were_put_together(job, disk, stamp, blocks):
     stamp = Stamp(stamp.rjust(16, "0"))
-    path = layout.disk_path(JobId(job), DiskUuid(disk), stamp)
+    path = layout.disk_path(JobId(job), DiskUuid(disk), stamp, blocks=blocks)
     place = layout.parse_disk_path(path)
-    assert place == layout.DiskPath(JobId(job), DiskUuid(disk), stamp)
+    assert place == layout.DiskPath(JobId(job), DiskUuid(disk), stamp, blocks)
     assert place.path == path
+    data = layout.data_path(JobId(job), DiskUuid(disk), stamp)
+    assert layout.parse_data_path(data) == layout.DiskPath(JobId(job), DiskUuid(disk), stamp, True)
+    assert layout.parse_disk_path(data) is layout.parse_data_path(path) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"vdis/job/{DISK}/data",
+        f"vdis/job/{DISK}/data/",
+        f"vdis/job/{DISK}/data/20260101T020000Z.vhd/blocks",
+        f"vdis/job/{DISK}/data/20260101T020000Z.alias.vhd",
+        f"vdis/job/{DISK}/data/../20260101T020000Z.vhd",
+        f"vdis/job/{DISK}/date/20260101T020000Z.vhd",
+        f"vdis/../{DISK}/data/20260101T020000Z.vhd",
+        f"vdis/job/{DISK}/data/7a0b4c1e-0000-0000-0000-000000000000.vhd",
+    ],
+)
+def test_anything_else_is_no_block_directory_of_ours(path):
+    assert layout.parse_data_path(path) is None
+
+
+def test_keys_in_block_mode_are_xen_orchestras():
+    path = layout.disk_path(JobId("job"), DISK, STAMP, blocks=True)
+    assert path == f"vdis/job/{DISK}/20260101T020000Z.alias.vhd"
+    assert layout.journal_of(path) == f"vdis/job/{DISK}/.20260101T020000Z.alias.vhd.merge.json"
+    journal = layout.journal_of(path).rpartition("/")[2]
+    assert layout.parse_journal_name(journal) == "20260101T020000Z.alias.vhd"
+    data = layout.data_path(JobId("job"), DISK, STAMP)
+    assert data == f"vdis/job/{DISK}/data/20260101T020000Z.vhd"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +88,8 @@ def test_disk_paths_come_apart_as_they_were_put_together(job, disk, stamp):
         f"vdis/job/{DISK}/20260101T020000Z.vhd/",
         f"vdis/job/{DISK}/.20260101T020000Z.vhd",
         f"vdis/job/{DISK}/20260101T020000Z.vhd.partial",
-        f"vdis/job/{DISK}/20260101T020000Z.alias.vhd",
+        f"vdis/job/{DISK}/20260101T020000Z.alias.alias.vhd",
+        f"vdis/job/{DISK}/20260101T020000Z.alias",
         f"vdis/job/{DISK}/data/20260101T020000Z.vhd",
         f"vdis/job/{DISK}/20260101T020000Z.VHD",
         f"vdis/job/{DISK.upper()}/20260101T020000Z.vhd",
@@ -100,6 +136,8 @@ def test_parsers_take_any_name(name):
         ".20260101T020000Z.vhd.0a1b2c.partial",
         ".20260101T020000Z.json.0a1b2c3d4e5f6789.partial",
         ".cache.json.gz.0a1b.partial",
+        ".20260101T020000Z.alias.vhd.0a1b.partial",
+        "..20260101T020000Z.alias.vhd.merge.json.0a1b.partial",
         "..20260101T020000Z.vhd.merge.json.0a1b.partial",
     ],
 )

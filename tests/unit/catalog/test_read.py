@@ -137,13 +137,13 @@ async def test_points_of_the_full_mode_are_none_of_our_business(shelf):
     assert history.unreadable == ()
 
 
-async def test_block_mode_is_listed_as_unreadable(shelf):
+async def test_a_directory_where_a_file_should_be_is_listed_as_unreadable(shelf):
     directory = shelf.path(shelf.stamps[0]).rpartition("/")[0]
-    await shelf.remote.put(shelf.key(f"{directory}/{shelf.stamps[0]}.alias.vhd"), b"data/x.vhd")
-    await shelf.remote.make_directory(shelf.key(f"{directory}/{shelf.stamps[1]}.vhd"))
+    for name in (f"{shelf.stamps[0]}.alias.vhd", f"{shelf.stamps[1]}.vhd"):
+        await shelf.remote.make_directory(shelf.key(f"{directory}/{name}"))
     history = await shelf.history()
     assert len(history.unreadable) == 2
-    assert all("block mode" in why for why in whys(history).values())
+    assert all("directory" in why for why in whys(history).values())
     assert history.files == {}
 
 

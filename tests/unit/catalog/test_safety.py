@@ -51,12 +51,12 @@ async def test_a_broken_file_stays_and_so_does_what_it_may_stand_on(chain):
 
 async def test_what_cannot_be_understood_in_a_directory_protects_that_directory(chain):
     paths = await chain.orphans()
-    alias = f"{paths[0].rpartition('/')[0]}/{chain.stamps[6]}.alias.vhd"
-    await chain.remote.put(chain.key(alias), b"data/x.vhd")
+    other = f"{paths[0].rpartition('/')[0]}/copy of the other one.vhd"
+    await chain.remote.put(chain.key(other), b"whatever")
     await chain.refuses(write.clean_files, paths, match="may need it")
-    await chain.remote.delete(chain.key(alias))
-    elsewhere = alias.replace(chain.disk, chain.other_disk)
-    await chain.remote.put(chain.key(elsewhere), b"data/x.vhd")
+    await chain.remote.delete(chain.key(other))
+    elsewhere = other.replace(chain.disk, chain.other_disk)
+    await chain.remote.put(chain.key(elsewhere), b"whatever")
     await chain.does(write.clean_files, paths)
 
 

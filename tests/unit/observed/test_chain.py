@@ -14,6 +14,8 @@ from reconciler.observed.chain import (
     PointDisk,
     RestorePoint,
     chain_of,
+    disk_name,
+    stamp_in,
 )
 
 
@@ -124,3 +126,9 @@ def test_a_name_of_another_directory_is_not_meant() -> None:
     assert chains.above({"vdis/j/d/1"}) == {"vdis/j/d/1": []}
     assert not chains.carries(file("1"))
     assert chains.depth("vdis/j/e/2") == 0
+
+
+def test_a_name_says_layout_and_stamp():
+    for blocks, name in ((False, "20260101T020000Z.vhd"), (True, "20260101T020000Z.alias.vhd")):
+        assert disk_name(Stamp("20260101T020000Z"), blocks=blocks) == name
+        assert stamp_in(name) == "20260101T020000Z"

@@ -53,6 +53,16 @@ def test_a_directory_that_was_there_is_synced_all_the_same():
     assert ("sync_directory", "") in changes(filesystem)
 
 
+def test_a_directory_that_we_removed_is_made_again_at_once():
+    filesystem = MemoryFilesystem()
+    durable = durable_on(filesystem)
+    durable.put("a/b/f", b"")
+    durable.delete("a/b/f")
+    durable.remove_directory("a/b")
+    durable.put("a/b/f", b"again")
+    assert filesystem.content("a/b/f").whole() == b"again"
+
+
 def test_a_directory_that_somebody_removed_is_made_again():
     filesystem = MemoryFilesystem()
     durable = durable_on(filesystem)
