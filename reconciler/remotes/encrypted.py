@@ -40,6 +40,7 @@ from reconciler.remotes.errors import (
     Missing,
     RemoteError,
     TooLarge,
+    Unavailable,
     WrongKey,
 )
 from reconciler.remotes.filesystem import Piece, Space, Stat
@@ -275,6 +276,7 @@ class _SealedUpload:
 
     async def write(self, piece: Piece) -> None:
         count = memoryview(piece).nbytes
+        self._conclude()
         self._whole = False
         if self._bytes + count > self._algorithm.bytes_max:
             raise _too_large(self._remote, self._key, self._algorithm)
@@ -283,9 +285,12 @@ class _SealedUpload:
         self._whole = True
 
     async def end(self) -> None:
-        if not self._whole:
-            raise RemoteError(self._remote, self._key, "a piece of it could not be written")
+        self._conclude()
         await self._inner.write(self._sealing.finish())
+
+    def _conclude(self) -> None:
+        if not self._whole:
+            raise Unavailable(self._remote, self._key, "a piece of it could not be written")
 
 
 async def expect_not_encrypted(inner: Remote) -> None:

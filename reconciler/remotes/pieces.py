@@ -19,6 +19,7 @@ class Appending:
         self._whole = True
 
     async def write(self, piece: Piece) -> None:
+        self.conclude()
         self._whole = False
         await self._file.write([piece], self._bytes)
         self._bytes += memoryview(piece).nbytes

@@ -24,7 +24,7 @@ _ABORT_DEADLINE_S = 5.0
 def part_bytes(size_expected: int) -> int:
     """How large parts must be for an object of about this size (0: not known), with some to spare.
 
-    Memory holds up to four of them: 32 MiB up to 76 GiB.
+    Memory holds up to four of them: 32 MiB up to 74 GiB.
     """
     size = (size_expected or _UNKNOWN_BYTES) * 21 // 20
     needed = -(-size // _PARTS_MAX)
@@ -50,6 +50,7 @@ class S3Upload:
     async def write(self, piece: Piece) -> None:
         # The library keeps what it is given until the part is sent, the caller does not.
         content = bytes(piece)
+        self._conclude()
         self._whole = False
         if self.size_bytes + len(content) > self._size_max:
             raise TooLarge(
@@ -67,11 +68,15 @@ class S3Upload:
         await self._writer.__aenter__()
         try:
             yield
-            if not self._whole:
-                raise Unavailable(self._remote, self._key, "a piece of it could not be written")
+            self._conclude()
         except BaseException as error:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_ABORT_DEADLINE_S):
                     await self._writer.__aexit__(type(error), error, error.__traceback__)
             raise
         await self._asking.ask(self._key, self._writer.close, _WRITE_DEADLINE_S)
+
+    def _conclude(self) -> None:
+        """Raises Unavailable if a piece is missing: its error may have been caught on the way."""
+        if not self._whole:
+            raise Unavailable(self._remote, self._key, "a piece of it could not be written")

@@ -158,6 +158,12 @@ def place_on(server: S3Server, prefix: str) -> S3Place:
 
 
 @pytest.fixture
+def s3_place() -> Callable[[S3Server, str], S3Place]:
+    """Describes a place on a server, by its prefix."""
+    return place_on
+
+
+@pytest.fixture
 def filesystem(request, tmp_path, on_mount) -> Filesystem:
     match request.param:
         case "memory":
