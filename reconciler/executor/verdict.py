@@ -12,7 +12,7 @@ from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.backoff import not_before
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import Missing, NoSpace, RemoteError, WrongRemote
+from reconciler.remotes.errors import Missing, NoSpace, RemoteError, WrongKey, WrongRemote
 from reconciler.transfer.errors import TransferError
 from reconciler.transfer.sink import SlowSink, StalledSink
 from reconciler.transfer.source import StreamError
@@ -68,6 +68,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.WORLD_CHANGED
         case WrongRemote():
             return Reason.WRONG_REMOTE
+        case WrongKey():
+            return Reason.WRONG_KEY
         case RemoteError():
             return Reason.REMOTE_ERROR
         case CredentialsInvalid():

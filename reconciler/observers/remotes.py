@@ -19,7 +19,7 @@ from reconciler.observed.chain import History
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import RemoteError, WrongRemote
+from reconciler.remotes.errors import RemoteError, WrongKey, WrongRemote
 from reconciler.remotes.remote import Remote
 
 log = structlog.get_logger(__name__)
@@ -180,6 +180,8 @@ def _reason(error: Exception) -> Reason:
     """An error of the remote's is expected; any other is a mistake of ours, and is shown whole."""
     if isinstance(error, WrongRemote):
         return Reason.WRONG_REMOTE
+    if isinstance(error, WrongKey):
+        return Reason.WRONG_KEY
     if isinstance(error, RemoteError):
         return Reason.REMOTE_UNAVAILABLE
     log.error("remote not understood", exc_info=error)

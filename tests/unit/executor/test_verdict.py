@@ -10,7 +10,7 @@ from reconciler.executor.verdict import reason_of, verdict
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Prune
 from reconciler.plan.reasons import Reason
-from reconciler.remotes.errors import Denied, Missing, NoSpace, Unavailable, WrongRemote
+from reconciler.remotes.errors import Denied, Missing, NoSpace, Unavailable, WrongKey, WrongRemote
 from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdInvalid
@@ -40,6 +40,7 @@ NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
         (Denied("cellar", "a", "read-only", 30), Reason.REMOTE_ERROR),
         (Unavailable("cellar", "a", "I/O error", 5), Reason.REMOTE_ERROR),
         (WrongRemote("cellar", "a", "another share"), Reason.WRONG_REMOTE),
+        (WrongKey("cellar", "metadata.json", "another key"), Reason.WRONG_KEY),
         (CredentialsInvalid("refused"), Reason.CREDENTIALS_INVALID),
         (XapiFailure("HANDLE_INVALID", ["VDI", "x"]), Reason.WORLD_CHANGED),
         (XapiFailure("SR_BACKEND_FAILURE_44", []), Reason.INSUFFICIENT_SPACE),

@@ -16,6 +16,7 @@ from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.observers.remotes import RemoteObserver
 from reconciler.plan.reasons import Reason
+from reconciler.remotes.errors import WrongKey
 from reconciler.remotes.open import open_remote
 from reconciler.remotes.remote import Remote
 
@@ -181,3 +182,16 @@ async def test_another_remote_in_its_place_is_unknown_and_says_so(watch: Watch) 
         assert "should be 0a0a0a0a" in view.why
         running.cancel()
     await remote.close()
+
+
+async def test_a_remote_with_another_key_is_unknown_and_says_so(watch: Watch) -> None:
+    async def refused(name: RemoteName) -> Remote:
+        raise WrongKey(name, "metadata.json", "not the key it was written with")
+
+    observer = RemoteObserver(CELLAR, refused, watch.clock, watch.views.put, 0.01)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(observer.run())
+        _, view = await watch.next(0)
+        assert isinstance(view, Unknown)
+        assert view.reason is Reason.WRONG_KEY
+        running.cancel()
