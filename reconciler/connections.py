@@ -6,20 +6,34 @@ never what for.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, assert_never
 
 import structlog
 
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import (
+    Desired,
+    LocalPlace,
+    NfsPlace,
+    Pool,
+    Remote,
+    S3Place,
+    SecretRef,
+    SmbPlace,
+)
 from reconciler.ids import PoolName, RemoteName
 from reconciler.latest import Latest
-from reconciler.remotes.errors import Missing
-from reconciler.remotes.file import FileRemote
-from reconciler.remotes.open import open_remote
+from reconciler.remotes import places, shares
+from reconciler.remotes.errors import Denied, Missing, Unavailable
+from reconciler.remotes.mounting import Mounter
+from reconciler.remotes.mounts import mount_at, read_mounts
+from reconciler.remotes.open import open_place
+from reconciler.remotes.remote import Remote as OpenedRemote
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.trust import trust_of
 
 log = structlog.get_logger(__name__)
+
+_CA_BYTES_MAX = 4 * 1024 * 1024
 
 
 class _Closable(Protocol):
@@ -65,22 +79,28 @@ class Connections:
         reveal: Callable[[SecretRef], str],
         *,
         read_only: bool = False,
+        mounts: bool | None = None,
+        mounter: Mounter | None = None,
     ) -> None:
-        """reveal: fetches a secret at the moment of its use.
+        """reveal: fetches a secret at the moment of its use, or raises LookupError. May block.
 
         read_only: opens every remote so, whatever is desired: nothing is written by looking.
+        mounts: shares that the operator mounts are mounted when they are not; otherwise they are
+        used where they are mounted already. None: unless read_only.
         """
         self._desired = desired
         self._reveal = reveal
         self._read_only = read_only
+        self._mounts = not read_only if mounts is None else mounts
+        self._mounter = mounter or Mounter()
         self._pools: _Shelf[Pool, XapiClient] = _Shelf(self._open_pool)
-        self._remotes: _Shelf[Remote, FileRemote] = _Shelf(self._open_remote)
+        self._remotes: _Shelf[Remote, OpenedRemote] = _Shelf(self._open_remote)
 
     async def pool(self, name: PoolName) -> XapiClient:
         """Raises XapiError; KeyError if no such pool is desired any more."""
         return await self._pools.get(name, self._desired.value.pools[name])
 
-    async def remote(self, name: RemoteName) -> FileRemote:
+    async def remote(self, name: RemoteName) -> OpenedRemote:
         """Raises RemoteError."""
         settings = self._desired.value.remotes.get(name)
         if settings is None:
@@ -100,8 +120,98 @@ class Connections:
             transfers_max=pool.exports_max,
         )
 
-    async def _open_remote(self, remote: Remote) -> FileRemote:
-        assert remote.path is not None, "other places come with their manifests"
-        return await open_remote(
-            remote.name, remote.path, read_only=self._read_only or remote.read_only
+    async def _open_remote(self, remote: Remote) -> OpenedRemote:
+        await asyncio.to_thread(self._check_secrets, remote)
+        try:
+            place = await asyncio.to_thread(self._place_of, remote)
+        except shares.PlaceInvalid as error:
+            raise Unavailable(remote.name, "", str(error)) from error
+        key = remote.encryption
+        return await open_place(
+            remote.name,
+            place,
+            identity=remote.identity,
+            read_only=self._read_only or remote.read_only,
+            mounter=self._mounter,
+            encryption_key=None if key is None else lambda: self._reveal(key),
+            rate_bytes_per_s=remote.rate_bytes_per_s,
         )
+
+    def _check_secrets(self, remote: Remote) -> None:
+        """Raise Denied unless all secrets can be had: later, nobody could say which it was."""
+        place = remote.place
+        wanted = {"encryption key": remote.encryption}
+        if isinstance(place, SmbPlace):
+            wanted["password"] = place.password
+        if isinstance(place, S3Place):
+            wanted |= {"access key": place.access_key, "secret key": place.secret_key}
+        for what, reference in wanted.items():
+            if reference is None:
+                continue
+            try:
+                self._reveal(reference)
+            except LookupError as error:
+                raise Denied(remote.name, "", f"the {what} cannot be read: {error}") from error
+
+    def _place_of(self, remote: Remote) -> places.Place:
+        """Say a remote's place in the words of those who open it. Blocks. Raises RemoteError."""
+        match remote.place:
+            case LocalPlace(path=path, mount_point=mount_point):
+                return places.LocalPlace(path, mount_point)
+            case NfsPlace() as nfs:
+                return shares.NfsPlace(
+                    _authority(nfs.server),
+                    nfs.export,
+                    nfs.path or self._mounted_at(remote),
+                    nfs.options,
+                    read_only=remote.read_only,
+                )
+            case SmbPlace(password=password) as smb:
+                return shares.SmbPlace(
+                    _authority(smb.server),
+                    smb.share,
+                    smb.directory,
+                    smb.path or self._mounted_at(remote),
+                    smb.username,
+                    smb.domain,
+                    None if password is None else lambda: self._reveal(password),
+                    smb.options,
+                    read_only=remote.read_only,
+                )
+            case S3Place() as s3:
+                return places.S3Place(
+                    bucket=s3.bucket,
+                    access_key=self._reveal(s3.access_key),
+                    secret_key=lambda: self._reveal(s3.secret_key),
+                    endpoint=s3.endpoint,
+                    prefix=s3.prefix,
+                    region=s3.region,
+                    path_style=not s3.virtual_host,
+                    plain_http=s3.endpoint.startswith("http://"),  # which the manifest allowed
+                    ca=None if s3.ca is None else _read_ca(remote.name, s3.ca),
+                )
+            case place:
+                assert_never(place)
+
+    def _mounted_at(self, remote: Remote) -> str | None:
+        """Where a share is that the operator mounts; None: it is for the mounter to mount it."""
+        if self._mounts:
+            return None
+        directory = self._mounter.directory_of(remote.name)
+        if mount_at(read_mounts(), directory) is None:
+            message = "it is for the operator to mount, which has not; looking mounts nothing"
+            raise Unavailable(remote.name, "", message)
+        return directory
+
+
+def _authority(server: str) -> str:
+    """Write a server as URLs and mounts have it: an IPv6 address in brackets."""
+    return f"[{server}]" if ":" in server else server
+
+
+def _read_ca(remote: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_CA_BYTES_MAX)
+    except OSError as error:
+        raise Denied(remote, "", f"{path} (caFile) cannot be read: {error.strerror}") from error

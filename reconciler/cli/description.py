@@ -8,7 +8,7 @@ from reconciler.cli.escape import escape
 from reconciler.cli.exits import Failure
 from reconciler.cli.listings import iso_of, time_of
 from reconciler.cli.output import table_of
-from reconciler.desired.retention import Retention
+from reconciler.desired.retention import BucketKeeps, Retention
 from reconciler.desired.selector import Selector
 from reconciler.plan.plan import Held
 from reconciler.status.report import Report
@@ -103,6 +103,8 @@ def retention_text(retention: Retention) -> str:
         return "everything"
     rules = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
     parts = [f"{rule} {getattr(retention, rule)}" for rule in rules if getattr(retention, rule)]
+    if retention.bucket_keeps is BucketKeeps.OLDEST:
+        parts.append("the oldest of each")
     if retention.within is not None:
         parts.append(f"all within {render_span(retention.within)}")
     return ", ".join(parts)

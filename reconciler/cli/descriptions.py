@@ -4,7 +4,7 @@ What is listed as rows elsewhere is told here at length; the document is the lis
 its parts added.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,9 +90,13 @@ def remote(report: Report, name: str) -> Description:
     size, free, total = (document[key] for key in ("sizeBytes", "freeBytes", "totalBytes"))
     facts = [
         *(("Name", wanted.name), ("Seen", document["seen"]), ("Why", document["why"])),
-        *(("Path", wanted.path), ("Access", document["access"])),
+        *(("Kind", document["kind"]), ("Place", document["place"])),
+        *(("Access", document["access"]), ("Layout", document["layout"])),
+        ("Encrypted", "yes" if document["encrypted"] else "no"),
+        ("Identity", _identity(document)),
         ("Suspended", "yes" if wanted.suspend else ""),
         ("At once", f"{wanted.actions_max} actions"),
+        ("At most", wanted.rate_bytes_per_s and f"{render_size(wanted.rate_bytes_per_s)}/s"),
         ("Points", document["points"]),
         ("Size", None if size is None else render_size(size)),
         ("Free", None if free is None else f"{render_size(free)} of {render_size(total or 0)}"),
@@ -101,6 +105,13 @@ def remote(report: Report, name: str) -> Description:
     held = held_of(report, f"remote {name}")
     document = {**document, "histories": vms, "held": held_dicts(held)}
     return Description(facts, document, (Table("VMs", headers, rows), held_table(held)))
+
+
+def _identity(document: Mapping[str, Any]) -> str:
+    if document["identity"] is None:
+        return ""
+    pinned = "as the manifest says" if document["identityPinned"] else "not in the manifest"
+    return f"{document['identity']} ({pinned})"
 
 
 def _history_dict(uuid: str, history: History | Unknown) -> dict[str, Any]:
@@ -137,7 +148,8 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
     facts = [
         *(("Name", wanted.name), ("ID", wanted.id)),
         ("Suspended", "yes" if wanted.suspend else ""),
-        *(("Pools", ", ".join(wanted.pools)), ("Remotes", ", ".join(wanted.remotes))),
+        *(("Mode", wanted.mode.value), ("Pools", ", ".join(wanted.pools))),
+        *(("Remotes", ", ".join(wanted.remotes)), ("SRs", ", ".join(document["srs"]))),
         ("Selector", selector_text(wanted.selector)),
         ("Full every", f"{wanted.full_every} points" if wanted.full_every else ""),
         ("First run", "at once" if wanted.run_on_create else "at the next slot"),
@@ -153,9 +165,12 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
         ),
         Table(
             "Schedules",
-            ("NAME", "CRON", "ZONE", "NEXT", "KEEPS"),
+            ("NAME", "CRON", "ZONE", "NEXT", "KEEPS", "TARGETS"),
             [
-                [each["name"], each["cron"], each["timeZone"], each["next"], each["keeps"]]
+                [
+                    *(each["name"], each["cron"], each["timeZone"], each["next"], each["keeps"]),
+                    "all" if each["targets"] is None else ", ".join(each["targets"]),
+                ]
                 for each in schedules
             ],
         ),
@@ -198,6 +213,9 @@ def _schedule_dict(wanted: Job, number: int, now: datetime) -> dict[str, Any]:
         "timeZone": schedule.schedule.zone,
         "next": "suspended" if schedule.suspend else shown,
         "keeps": retention_text(schedule.retention),
+        "targets": None
+        if schedule.destinations is None
+        else [listings.destination_text(one) for one in wanted.destinations_of(schedule)],
     }
 
 

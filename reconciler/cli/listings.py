@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.cli.listing import Listing
+from reconciler.cli.places import address_of, kind_of
 from reconciler.cli.points import point_name
-from reconciler.desired.state import Pool, Remote
+from reconciler.desired.state import Destination, Pool, Remote, SrTarget
 from reconciler.ids import JobId, RemoteName, VmUuid
 from reconciler.observed.chain import Chains, History, RestorePoint
 from reconciler.observed.pool import PoolView, Vm
@@ -98,8 +99,11 @@ def remotes(report: Report) -> Listing:
     ]
     return Listing(
         kind="Remote",
-        headers=("NAME", "SEEN", "VMS", "POINTS", "SIZE", "FREE", "TOTAL", "ACCESS", "PATH", "WHY"),
-        narrow=7,
+        headers=(
+            *("NAME", "KIND", "SEEN", "VMS", "POINTS", "SIZE", "FREE", "TOTAL"),
+            *("ACCESS", "LAYOUT", "ENCRYPTED", "PLACE", "IDENTITY", "WHY"),
+        ),
+        narrow=8,
         rows=[_remote_row(remote, view) for remote, view in found],
         items=[remote_dict(remote, view) for remote, view in found],
         names=[remote.name for remote, _ in found],
@@ -111,12 +115,16 @@ def _remote_row(remote: Remote, view: RemoteView | Unknown | None) -> list[str]:
     sizes = [content[key] for key in ("sizeBytes", "freeBytes", "totalBytes")]
     return [
         remote.name,
+        content["kind"],
         content["seen"],
         _text(content["vms"]),
         _text(content["points"]),
         *("" if size is None else render_size(size) for size in sizes),
         content["access"],
-        remote.path,
+        content["layout"],
+        "yes" if content["encrypted"] else "no",
+        content["place"],
+        _text(content["identity"]),
         content["why"] or "",
     ]
 
@@ -133,8 +141,16 @@ def remote_dict(remote: Remote, view: RemoteView | Unknown | None) -> dict[str, 
         "name": remote.name,
         "seen": seen,
         "why": why or None,
+        "kind": kind_of(remote.place),
+        "place": address_of(remote.place),
         "path": remote.path,
         "access": "ReadOnly" if remote.read_only else "ReadWrite",
+        "layout": remote.layout.value,
+        "encrypted": remote.encryption is not None,
+        "identity": (known.identity if known else None) or remote.identity,
+        "identityPinned": remote.identity is not None,
+        "actionsMax": remote.actions_max,
+        "rateBytesPerS": remote.rate_bytes_per_s,
         "suspend": remote.suspend,
         "vms": len(histories) if known else None,
         "vmsNotReadable": len(histories) - len(whole) if known else None,
@@ -198,13 +214,24 @@ def job_dict(standing: JobStanding, found: tuple[Condition, ...]) -> dict[str, A
             for each in found
         ],
         "pools": list(job.pools),
+        "mode": job.mode.value,
         "remotes": list(job.remotes),
+        "srs": [destination_text(sr) for sr in job.srs],
         "vms": {each.value.lower(): standing.count(each) for each in VmState},
         "lastPointAt": iso_of(standing.last_taken_at),
         "nextSlotAt": iso_of(standing.next_slot),
         "suspend": job.suspend,
         "revision": job.revision,
     }
+
+
+def destination_text(destination: Destination) -> str:
+    """Say where to: a remote's name, or an SR's, with its pool unless that is the VM's own."""
+    if isinstance(destination, SrTarget):
+        return (
+            destination.sr if destination.pool is None else f"{destination.pool}:{destination.sr}"
+        )
+    return destination
 
 
 # ── VMs ───────────────────────────────────────────────────────────────────────────────────────────

@@ -229,7 +229,7 @@ async def carry(
 ) -> dict[str, Any]:
     """Carry the action out and show how it goes; return what it made. Raises Failure."""
     clock = SystemClock()
-    connections = Connections(Latest(desired), reveal, read_only=True)
+    connections = Connections(Latest(desired), reveal, read_only=True, mounts=True)
     transfers = Transfers()
     gauge = transfers.begin(action, clock.now())
     made = [action.output] if isinstance(action, RestoreDisk) else []

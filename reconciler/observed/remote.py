@@ -14,6 +14,7 @@ class RemoteView:
     """One remote. A VM whose directory could not be read wholly is Unknown; the others stand.
 
     free_bytes, total_bytes: None where the remote cannot tell.
+    identity: what its identity file says; None if it has none.
     as_of: the listing of VMs is complete up to this instant: a VM not in it has no points.
     """
 
@@ -22,3 +23,4 @@ class RemoteView:
     free_bytes: int | None
     total_bytes: int | None
     histories: Mapping[VmUuid, History | Unknown] = field(default_factory=dict)
+    identity: str | None = None

@@ -120,6 +120,7 @@ class RemoteObserver:
             free_bytes=space.free_bytes if space else None,
             total_bytes=space.total_bytes if space else None,
             histories=histories,
+            identity=remote.identity,
         )
 
     async def _look_at_touched(self) -> RemoteView:

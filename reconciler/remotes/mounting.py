@@ -29,7 +29,7 @@ STATE_DIRECTORY = "/run/reconciler/mounts"
 DEADLINE_S = 60.0
 _SAYS_MAX = 500
 _DEATH_S = 2.0
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?/)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 # A mount that answers so is of no use any more, however long one waits.
 _STALE = frozenset({errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ESHUTDOWN})
@@ -94,7 +94,7 @@ class Mounter:
     def directory_of(self, remote: str) -> str:
         if not _NAME.fullmatch(remote):
             raise ValueError(f"not a remote's name: {remote!r}")
-        return f"{self._state}/{remote}"
+        return f"{self._state}/{remote.replace('/', '_')}"  # of a namespace; no name has a _
 
     def mount(self, remote: str, place: SharePlace) -> str:
         """See to it that a share is mounted; return the mount point.

@@ -12,7 +12,7 @@ KINDS = ("pools", "remotes", "jobs", "vms", "points", "runs")
 def test_tables_say_how_things_stand(world: Any) -> None:
     shown = {kind: world.run("get", kind, world.manifests).stdout for kind in KINDS}
     assert "lab    True" in shown["pools"]
-    assert "cellar   True" in shown["remotes"]
+    assert "cellar   local   True" in shown["remotes"]
     assert "nightly" in shown["jobs"]
     assert "web\\x1b[2J[red]   lab    nightly   Protected" in shown["vms"]
     assert "Full   " in shown["points"]
@@ -64,7 +64,7 @@ def test_what_is_there_is_shown_where_something_is_not(world: Any, tmp_path: Pat
     assert world.run("get", "pools", tmp_path).code == 0
     ran = world.run("get", "remotes", tmp_path)
     assert ran.code == 1
-    assert "cellar   Unknown" in ran.stdout
+    assert "cellar   local   Unknown" in ran.stdout
     ran = world.run("get", "points", tmp_path)
     assert (ran.code, ran.stdout) == (1, "")
 

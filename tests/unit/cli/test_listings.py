@@ -1,5 +1,6 @@
 """Lists and descriptions of a small world in which something is wrong everywhere."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,11 +15,13 @@ from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
 from reconciler.desired.state import (
     Desired,
+    DiskLayout,
     Job,
     JobSchedule,
     LocalPlace,
     Pool,
     Remote,
+    S3Place,
     SecretRef,
 )
 from reconciler.ids import (
@@ -136,11 +139,31 @@ def test_pools(report: Report) -> None:
 def test_remotes(report: Report) -> None:
     listing = listings.remotes(report)
     assert table(listing) == [
-        ["nas1", "True", "1", "3", "1.5 GiB", "3.0 GiB", "10.0 GiB"],
-        ["off", "Unknown", "", "", "", "", ""],
+        ["nas1", "local", "True", "1", "3", "1.5 GiB", "3.0 GiB", "10.0 GiB"],
+        ["off", "local", "Unknown", "", "", "", "", ""],
     ]
     assert listing.items[1]["why"] == "it has not been looked at"
     assert listing.items[1]["access"] == "ReadOnly"
+    assert (listing.items[0]["layout"], listing.items[0]["encrypted"]) == ("Files", False)
+
+
+def test_a_remote_of_another_kind(report: Report) -> None:
+    key = SecretRef(env="SECRET_NAME")
+    remote = Remote(
+        RemoteName("cloud"),
+        S3Place("https://s3.example.net", "xen", key, key, "dc1"),
+        layout=DiskLayout.BLOCKS,
+        encryption=key,
+        rate_bytes_per_s=1024**2,
+    )
+    view = RemoteView(remote.name, report.at, None, None, identity="an-id")
+    content = listings.remote_dict(remote, view)
+    assert (content["kind"], content["place"]) == ("s3", "https://s3.example.net/xen/dc1")
+    assert (content["layout"], content["encrypted"]) == ("Blocks", True)
+    assert (content["identity"], content["identityPinned"]) == ("an-id", False)
+    assert content["rateBytesPerS"] == 1024**2
+    assert listings.remote_dict(replace(remote, identity="said"), None)["identity"] == "said"
+    assert "SECRET_NAME" not in str(content)
 
 
 def test_jobs(report: Report) -> None:

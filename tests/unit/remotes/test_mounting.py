@@ -138,10 +138,17 @@ def test_without_mount_it_says_so(machine):
         machine.mounter.mount("cellar", NFS)
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "-o", ".x", "a b"])
+@pytest.mark.parametrize(
+    "name", ["", "../x", "/a", "a/", "a/../b", "a/b/c", "-o", ".x", "a b", "a_b"]
+)
 def test_odd_names_make_no_directories(machine, name):
     with pytest.raises(ValueError, match="name"):
         machine.mounter.directory_of(name)
+
+
+def test_names_of_two_namespaces_are_two_directories(machine):
+    directories = {machine.mounter.directory_of(name) for name in ("cellar", "erp/cellar", "erp")}
+    assert directories == {f"{machine.state}/{name}" for name in ("cellar", "erp_cellar", "erp")}
 
 
 @pytest.mark.parametrize("state", ["relative", "/a,b", "/a b", "/a\n"])
