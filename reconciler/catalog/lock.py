@@ -55,6 +55,7 @@ class VmLock:
     _turn: asyncio.Lock
     _lost: str = ""
     _told: bool = False  # the body was cancelled because of it
+    _beating: bool = False  # a beat was begun; if it was cancelled, nobody knows what it wrote
 
     @property
     def key(self) -> str:
@@ -69,7 +70,9 @@ class VmLock:
         """Keep the lock for another while. Raises LockLost, RemoteError."""
         async with self._turn:
             await self._look()
+            self._beating = True
             self._ours = await self.remote.touch(self.key)
+            self._beating = False
 
     async def release(self) -> None:
         """Give the lock back, if it is ours. What fails is left: it goes stale by itself.
@@ -90,6 +93,9 @@ class VmLock:
         except Missing:
             self._lost = "it was removed"
         else:
+            if self._beating and found.inode == self._ours.inode:
+                # Our own last beat, which was cut short: a lock that was just renewed is not stale.
+                self._ours, self._beating = found, False
             if (found.inode, found.mtime_ns) != (self._ours.inode, self._ours.mtime_ns):
                 self._lost = "somebody else took it over"
         if self._lost:

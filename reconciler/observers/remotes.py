@@ -58,6 +58,7 @@ class RemoteObserver:
         self._view: RemoteView | Unknown | None = None
         self._touched: dict[VmUuid, datetime] = {}
         self._bell = asyncio.Event()
+        self._look_at_locked_at: float | None = None  # however often others are touched meanwhile
 
     def poke(self, touched: Iterable[tuple[VmUuid, datetime]]) -> None:
         """Look again at these VMs, unless they have been looked at since the instant given."""
@@ -79,12 +80,17 @@ class RemoteObserver:
     async def _touched_or_locked(self) -> None:
         """Wait until something was touched, or a lock that was seen may have gone stale."""
         locked = _locked_vms(self._view)
+        loop = asyncio.get_running_loop()
+        if not locked:
+            self._look_at_locked_at = None
+        elif self._look_at_locked_at is None:
+            self._look_at_locked_at = loop.time() + self._look_at_locked_s
         try:
-            async with asyncio.timeout(self._look_at_locked_s if locked else None):
+            async with asyncio.timeout_at(self._look_at_locked_at):
                 await self._bell.wait()
         except TimeoutError:
-            now = self._clock.now()
-            self._touched.update(dict.fromkeys(locked, now))
+            self._look_at_locked_at = None
+            self._touched.update(dict.fromkeys(locked, self._clock.now()))
 
     async def _look(self, how: Callable[[], Awaitable[RemoteView]]) -> None:
         self._bell.clear()

@@ -337,3 +337,20 @@ async def test_another_remote_in_its_place_is_never_locked(shelf, clock):
         async with vm_lock(shelf.remote, VM, clock):
             pytest.fail("locked")
     assert not [path for path in shelf.filesystem.paths() if "lock" in path]
+
+
+async def test_a_beat_that_was_cut_short_is_our_own_all_the_same(shelf, clock, monkeypatch):
+    touch = shelf.remote.touch
+    touched = asyncio.Event()
+
+    async def touch_and_hang(key):
+        shelf.filesystem.pass_time(1)
+        await touch(key)
+        touched.set()
+        await asyncio.sleep(3600)
+
+    async with vm_lock(shelf.remote, VM, clock):
+        monkeypatch.setattr(shelf.remote, "touch", touch_and_hang)
+        await beat(shelf, clock)
+        await asyncio.wait_for(touched.wait(), 5)
+    assert locks(shelf) == []
