@@ -19,10 +19,10 @@ DATA = "data"
 CACHE = "cache.json.gz"
 
 _PARTIAL = ".partial"
-# What we make under temporary names: disks, metadata, journals and caches, being written or merged.
-# Anything else that is hidden is somebody else's.
+# What we make under temporary names: disks, archives, metadata, journals and caches, being written
+# or merged. Anything else that is hidden is somebody else's.
 _OURS = re.compile(
-    r"\.(\d{8}T\d{6}Z(\.vhd|\.alias\.vhd|\.json)"
+    r"\.(\d{8}T\d{6}Z(\.vhd|\.alias\.vhd|\.json|\.xva|\.xva\.checksum)"
     r"|\.\d{8}T\d{6}Z(\.alias)?\.vhd\.merge\.json|cache\.json\.gz)"
     r"(\.[0-9a-z]{1,64})?\.(partial|merging)",
     re.ASCII,
@@ -31,6 +31,8 @@ _JOURNAL = ".merge.json"
 _DISK = ".vhd"
 _ALIAS = ".alias.vhd"
 _METADATA = ".json"
+_ARCHIVE = ".xva"
+_CHECKSUM = ".checksum"
 _COMPONENT_BYTES_MAX = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -59,6 +61,24 @@ def metadata_path(stamp: Stamp) -> str:
 
 def metadata_key(vm: VmUuid, stamp: Stamp) -> str:
     return key_of(vm, metadata_path(stamp))
+
+
+def archive_path(stamp: Stamp) -> str:
+    """The archive of a point of kind Archive."""
+    return f"{stamp}{_ARCHIVE}"
+
+
+def checksum_path(stamp: Stamp) -> str:
+    """The checksum that Xen Orchestra wants beside an archive."""
+    return f"{stamp}{_ARCHIVE}{_CHECKSUM}"
+
+
+def archive_mark_path(stamp: Stamp) -> str:
+    """The mark that an archive is on its way here, or away from here.
+
+    What then lies under the archive's name and belongs to no point is ours to remove.
+    """
+    return partial_of(archive_path(stamp))
 
 
 def disk_directory(job: JobId, disk: DiskUuid) -> str:
@@ -147,6 +167,12 @@ def is_alias(name: str) -> bool:
 def parse_metadata_name(name: str) -> Stamp | None:
     """`<stamp>.json`."""
     return _stamp(name.removesuffix(_METADATA)) if name.endswith(_METADATA) else None
+
+
+def parse_archive_mark(name: str) -> Stamp | None:
+    """The mark of an archive."""
+    stamp = _stamp(name[1:].removesuffix(f"{_ARCHIVE}{_PARTIAL}"))
+    return stamp if stamp is not None and name == archive_mark_path(stamp) else None
 
 
 def parse_journal_name(name: str) -> str | None:

@@ -18,10 +18,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reconciler.catalog.errors import MetadataInvalid
-from reconciler.catalog.layout import DiskPath, parse_disk_path
+from reconciler.catalog.layout import DiskPath, archive_path, parse_disk_path
 from reconciler.ids import (
     UUID,
     DiskSnapshotUuid,
+    DiskUuid,
     JobId,
     ScheduleId,
     Stamp,
@@ -29,12 +30,13 @@ from reconciler.ids import (
     instant_of,
     stamp_of,
 )
-from reconciler.observed.chain import PointDisk, RestorePoint
+from reconciler.observed.chain import PointDisk, PointKind, RestorePoint
 
 METADATA_BYTES_MAX = 16 * 1024 * 1024
 """Of one point. Seen: 20 to 200 KiB; contents of virtual TPMs are the largest part."""
 
 _VERSION = "2.0.0"
+_MODES = ("delta", "full")
 _DISKS_MAX = 1024
 _POSITION = re.compile(r"[0-9]{1,4}")  # XAPI's userdevice of a disk
 _TEXT_MAX = 4096
@@ -61,11 +63,23 @@ class _Vm(_Model):
     name_label: Text = ""
 
 
+class _OurDisk(_Model):
+    """A disk in an archive, as `PointDisk`. Nobody else lists them."""
+
+    disk: Annotated[str, Field(pattern=f"^{UUID.pattern}$")]
+    snapshot: Annotated[str, Field(pattern=f"^{UUID.pattern}$")]
+    name: Text = ""
+    size: Annotated[int, Field(ge=0)] = 0
+    position: Annotated[str, Field(pattern=f"^({_POSITION.pattern})?$")] = ""
+
+
 class _Ours(_Model):
-    """What we add: the schedules a point answers, and the revision of the job that made it."""
+    """What we add: the schedules a point answers, the revision of the job that made it, and the
+    disks in its archive."""
 
     schedules: list[Text] = []
     revision: Text = ""
+    disks: Annotated[list[_OurDisk], Field(max_length=_DISKS_MAX)] = []
 
 
 class PointMetadata(_Model):
@@ -78,6 +92,7 @@ class PointMetadata(_Model):
     vm: _Vm
     version: Text = _VERSION
     vhds: dict[Text, Text] = {}
+    xva: Text | None = None
     vdis: dict[Text, _Vdi] = {}
     size: int | float | None = None
     differencing: dict[Text, bool] | None = Field(default=None, alias="isVhdDifferencing")
@@ -177,18 +192,59 @@ def compose(
     return PointMetadata.parse(json.dumps(fields).encode())
 
 
+def compose_full(
+    stamp: Stamp,
+    job: JobId,
+    schedules: tuple[ScheduleId, ...],
+    records: PointRecords,
+    size_bytes: int,
+) -> PointMetadata:
+    """Make the metadata of a new point of kind Archive. size_bytes: of its archive.
+
+    As `compose` otherwise. The records of disks stay out, for the archive has them; of the disks
+    stands there what lists of points show. Raises MetadataInvalid.
+    """
+    fields: dict[str, object] = {
+        "jobId": job,
+        "mode": "full",
+        "scheduleId": schedules[0] if schedules else job,
+        "size": size_bytes,
+        "timestamp": int(instant_of(stamp).timestamp()) * 1000,
+        "version": _VERSION,
+        "vm": records.vm,
+        "vmSnapshot": records.snapshot,
+        "xva": f"./{archive_path(stamp)}",
+        _OUR_KEY: {"schedules": list(schedules), "disks": _listed_disks(records)},
+    }
+    return PointMetadata.parse(json.dumps(fields).encode())
+
+
+def _listed_disks(records: PointRecords) -> list[dict[str, JsonValue]]:
+    """The disks, in the VM's order."""
+    positions = {vbd.get("VDI"): str(vbd.get("userdevice", "")) for vbd in records.vbds.values()}
+    listed: list[dict[str, JsonValue]] = [
+        {
+            "disk": vdi.get("$snapshot_of$uuid", vdi["uuid"]),
+            "snapshot": vdi["uuid"],
+            "name": vdi.get("name_label", ""),
+            "size": _whole_number(str(vdi.get("virtual_size", 0))),
+            "position": positions.get(ref, ""),
+        }
+        for ref, vdi in records.vdis.items()
+    ]
+    return sorted(listed, key=lambda disk: (len(str(disk["position"])), str(disk["position"])))
+
+
 def point_of(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> RestorePoint:
     """Say what the point is that stands under this name in this VM's directory.
 
     Raises MetadataInvalid if the metadata is of another VM, another instant or another mode, or
     names anything but disk files of this VM.
     """
-    if metadata.mode != "delta":
+    if metadata.mode not in _MODES:
         raise MetadataInvalid(f"mode: {metadata.mode[:40]!r} is not supported")
     _check_place(metadata, vm, stamp)
-    paths = disk_paths(metadata)
-    if not paths:
-        raise MetadataInvalid("vhds: the point has no disks")
+    archive = _archive_of(metadata, stamp) if metadata.is_full else ""
     schedules = [metadata.schedule] if metadata.ours is None else metadata.ours.schedules
     return RestorePoint(
         vm=vm,
@@ -197,8 +253,10 @@ def point_of(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> RestorePoint:
         taken_at=instant_of(stamp),
         job=JobId(metadata.job),
         schedules=tuple(map(ScheduleId, schedules)),
-        disks=_disks(metadata, paths),
+        disks=_archived_disks(metadata, archive) if archive else _disks(metadata),
         size_bytes=_whole_number(metadata.size),
+        kind=PointKind.ARCHIVE if archive else PointKind.INCREMENTAL,
+        archive=archive,
     )
 
 
@@ -219,14 +277,28 @@ def disk_paths(metadata: PointMetadata) -> dict[str, DiskPath]:
     return places
 
 
-def check_full(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> None:
-    """Make sure that a point of the full mode is what it says, and needs no disk file.
-
-    Raises MetadataInvalid.
-    """
-    _check_place(metadata, vm, stamp)
+def _archive_of(metadata: PointMetadata, stamp: Stamp) -> str:
+    """The archive that a point of the full mode names: its own, and nothing else."""
     if metadata.vhds:
         raise MetadataInvalid("vhds: a point of mode full has no disk files")
+    path = archive_path(stamp)
+    if metadata.xva is None or metadata.xva.removeprefix("./") != path:
+        raise MetadataInvalid(f"xva: {str(metadata.xva)[:200]!r} is not {path}")
+    return path
+
+
+def _archived_disks(metadata: PointMetadata, archive: str) -> tuple[PointDisk, ...]:
+    return tuple(
+        PointDisk(
+            disk=DiskUuid(disk.disk),
+            snapshot=DiskSnapshotUuid(disk.snapshot),
+            name=disk.name,
+            path=archive,
+            size_bytes=disk.size,
+            position=disk.position,
+        )
+        for disk in (metadata.ours.disks if metadata.ours is not None else ())
+    )
 
 
 def _check_place(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> None:
@@ -236,8 +308,11 @@ def _check_place(metadata: PointMetadata, vm: VmUuid, stamp: Stamp) -> None:
         raise MetadataInvalid(f"timestamp: says {metadata.stamp}, the file's name {stamp}")
 
 
-def _disks(metadata: PointMetadata, paths: Mapping[str, DiskPath]) -> tuple[PointDisk, ...]:
+def _disks(metadata: PointMetadata) -> tuple[PointDisk, ...]:
     """The disks in the order in which the VM has them; those of unknown position last."""
+    paths = disk_paths(metadata)
+    if not paths:
+        raise MetadataInvalid("vhds: the point has no disks")
     positions: dict[str, str] = {}
     vbds = (metadata.model_extra or {}).get("vbds")
     for record in vbds.values() if isinstance(vbds, dict) else ():

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.catalog import layout
+from reconciler.catalog.archives import judged
 from reconciler.catalog.errors import MetadataInvalid
 from reconciler.catalog.lock import STALE_S, is_held_here
-from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, check_full, point_of
+from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, point_of
 from reconciler.catalog.read_disks import list_data, read_disk
 from reconciler.ids import UUID, Stamp, VmUuid
 from reconciler.observed.chain import (
@@ -30,8 +31,8 @@ from reconciler.remotes.errors import Missing, TooLarge
 from reconciler.remotes.remote import Entry, Remote
 from reconciler.transfer.journal import MergeJournal, read_journal
 
-Finding = RestorePoint | DiskFile | None
-"""What is known of a file without reading it again. None: understood, and not ours (full mode)."""
+Finding = RestorePoint | DiskFile
+"""What is known of a file without reading it again."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NEITHER = "it is neither a file nor a directory"
@@ -160,7 +161,9 @@ class _Reading:
     # ── metadata ─────────────────────────────────────────────────────────────────────────────
 
     async def points(self) -> None:
-        for entry in await self._list(""):
+        entries = await self._list("")
+        sizes = {entry.name: entry.stat.size_bytes for entry in entries if entry.stat.is_regular}
+        for entry in entries:
             name = entry.name
             if layout.is_partial(name) and entry.stat.is_regular:
                 self.partials.append(name)
@@ -171,15 +174,11 @@ class _Reading:
                 elif stamp is None:
                     self.puzzled(name, "its name is no instant")
                 else:
-                    await self._point(name, stamp, entry)
+                    await self._point(name, stamp, entry, sizes)
 
-    async def _point(self, path: str, stamp: Stamp, entry: Entry) -> None:
+    async def _point(self, path: str, stamp: Stamp, entry: Entry, sizes: Mapping[str, int]) -> None:
         async def look() -> Finding:
-            metadata = await read_metadata(self.remote, self.vm, stamp)
-            if metadata.is_full:
-                check_full(metadata, self.vm, stamp)
-                return None
-            return point_of(metadata, self.vm, stamp)
+            return point_of(await read_metadata(self.remote, self.vm, stamp), self.vm, stamp)
 
         try:
             finding = await self._recall(path, entry, look)
@@ -190,8 +189,8 @@ class _Reading:
         except Missing:
             pass  # pruned since it was listed
         else:
-            if isinstance(finding, RestorePoint):
-                self.found_points.append(finding)
+            assert isinstance(finding, RestorePoint)
+            self.found_points.append(judged(finding, sizes))
 
     # ── disk files ───────────────────────────────────────────────────────────────────────────
 

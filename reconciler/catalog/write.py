@@ -6,20 +6,21 @@ after any crash or error and then ends where it would have ended.
 
     publish   disk files, each whole before it has its name; the metadata last: then there is a
               point
-    prune     the metadata first: then there is no point; files follow by merge or clean
+    prune     the metadata first: then there is no point; an archive goes with it, disk files
+              follow by merge or clean
     clean     only what no point, no file and no merge can need, everything having been read
 
-Xen Orchestra's cache is taken away before the points change and put back after.
+Points of kind Archive are made in archives.py.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
-from pydantic import JsonValue
-
-from reconciler.catalog import cache, layout, read
+from reconciler.catalog import layout, read
+from reconciler.catalog.archives import begin_removal, remove_archive
 from reconciler.catalog.errors import MetadataInvalid, NotSafe
 from reconciler.catalog.lock import VmLock
-from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, point_of
+from reconciler.catalog.metadata import PointMetadata, point_of
+from reconciler.catalog.points import change_metadata
 from reconciler.catalog.read_disks import read_received
 from reconciler.catalog.safety import (
     check_fits,
@@ -31,7 +32,7 @@ from reconciler.catalog.safety import (
 )
 from reconciler.ids import DiskSnapshotUuid, Stamp
 from reconciler.observed.chain import DiskFile, History, RestorePoint
-from reconciler.remotes.errors import Missing, RemoteError
+from reconciler.remotes.errors import Missing
 from reconciler.transfer.block_directory import alias_content, remove_tree
 from reconciler.transfer.merge import merge
 
@@ -84,7 +85,6 @@ async def publish_point(lock: VmLock, metadata: PointMetadata) -> RestorePoint:
     MetadataInvalid; LockLost; RemoteError.
     """
     point = point_of(metadata, lock.vm, metadata.stamp)
-    path = layout.metadata_path(point.stamp)
     await _check_same_point(lock, point)
     files = await _files_of(lock, point)
     for disk in point.disks:
@@ -95,28 +95,26 @@ async def publish_point(lock: VmLock, metadata: PointMetadata) -> RestorePoint:
         # A try before this one may have renamed the file and died before it synced the directory.
         await lock.remote.settle(layout.key_of(lock.vm, disk.path))
     complete = _described(metadata, files)
-    content = complete.render()
-    if len(content) > METADATA_BYTES_MAX:
-        raise MetadataInvalid(f"{path} would have {len(content)} bytes")
-    entries = await cache.take_away(lock.remote, lock.vm)
-    await lock.verify()
-    await lock.remote.put(layout.metadata_key(lock.vm, point.stamp), content)
-    await _put_back(lock, entries, {point.stamp: content})
+    await change_metadata(lock, {point.stamp: complete.render()})
     return point_of(complete, lock.vm, point.stamp)
 
 
 async def prune_point(lock: VmLock, stamp: Stamp) -> None:
-    """Take a point away: its metadata goes, durably; nothing else does.
+    """Take a point away: its metadata goes, durably, then its archive if it has one; no disk file.
 
     Raises LastGoodPoint if no other point of the VM could be restored then, NotSafe if its
     metadata is not understood; LockLost; RemoteError.
     """
-    if not check_prunable(await read.read_afresh(lock.remote, lock.vm), stamp):
+    history = await read.read_afresh(lock.remote, lock.vm)
+    archived = layout.archive_mark_path(stamp) in history.partials
+    if not check_prunable(history, stamp):
         await _check_gone(lock, stamp)
-    entries = await cache.take_away(lock.remote, lock.vm)
-    await lock.verify()
-    await lock.remote.delete(layout.metadata_key(lock.vm, stamp))
-    await _put_back(lock, entries, {stamp: None})
+    elif any(point.stamp == stamp and point.archive for point in history.points):
+        await begin_removal(lock, stamp)
+        archived = True
+    await change_metadata(lock, {stamp: None})
+    if archived:
+        await remove_archive(lock, stamp)
 
 
 async def clean_files(lock: VmLock, paths: Iterable[str]) -> int:
@@ -134,8 +132,11 @@ async def clean_files(lock: VmLock, paths: Iterable[str]) -> int:
     for path in partials:
         if layout.parse_data_path(path):
             freed_bytes += await _remove_tree(lock, path)
+            continue
+        freed_bytes += await _size_of(lock, path)
+        if (stamp := layout.parse_archive_mark(path)) is not None:
+            freed_bytes += await remove_archive(lock, stamp)
         else:
-            freed_bytes += await _size_of(lock, path)
             await _remove(lock, path)
     remaining = dict(history.files)
     for file in disks:
@@ -204,7 +205,7 @@ async def _check_gone(lock: VmLock, stamp: Stamp) -> None:
         await lock.remote.stat(layout.metadata_key(lock.vm, stamp))
     except Missing:
         return
-    raise NotSafe(path, "it is not an incremental restore point")
+    raise NotSafe(path, "it is not a restore point")
 
 
 # ── doing it ─────────────────────────────────────────────────────────────────────────────────────
@@ -255,37 +256,4 @@ async def _describe_anew(lock: VmLock, history: History, path: str) -> None:
         after = _described(before, history.files)
         if after != before:
             changed[stamp] = after.render()
-    if changed:
-        entries = await cache.take_away(lock.remote, lock.vm)
-        for stamp, content in changed.items():
-            if content is not None:
-                await lock.verify()
-                await lock.remote.put(layout.metadata_key(lock.vm, stamp), content)
-        await _put_back(lock, entries, changed)
-
-
-async def _put_back(
-    lock: VmLock, entries: dict[str, JsonValue] | None, changes: Mapping[Stamp, bytes | None]
-) -> None:
-    """Publish the cache as it is after the changes (None: the point is gone), if it is right.
-
-    Without a cache nothing is wrong, so no error here is one of the action.
-    """
-    if entries is None:
-        return
-    for stamp, content in changes.items():
-        key = cache.entry_key(lock.vm, stamp)
-        if content is None:
-            entries.pop(key, None)
-        else:
-            entries[key] = cache.entry_of(lock.vm, stamp, content)
-    try:
-        listed = await lock.remote.list(layout.vm_key(lock.vm))
-        if set(entries) == _cache_keys(lock, [entry.name for entry in listed]):
-            await cache.put_back(lock.remote, lock.vm, entries)
-    except RemoteError:
-        return
-
-
-def _cache_keys(lock: VmLock, names: Sequence[str]) -> set[str]:
-    return {f"/{layout.key_of(lock.vm, name)}" for name in names if layout.is_metadata_like(name)}
+    await change_metadata(lock, changed)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.catalog import layout, read, write
+from reconciler.catalog import archives, layout, read, write
 from reconciler.catalog.errors import NotSafe
 from reconciler.catalog.lock import vm_lock
-from reconciler.catalog.metadata import PointRecords, compose
+from reconciler.catalog.metadata import PointRecords, compose, compose_full
 from reconciler.clock import SteppedClock
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
 from reconciler.remotes.file import FileRemote
@@ -115,6 +115,20 @@ class Shelf:
             for disk in disks:
                 await write.publish_disk(lock, await self.upload(stamp, blocks, parent, disk, job))
             return await write.publish_point(lock, self.metadata(stamp, disks, job))
+
+    def full_metadata(self, stamp, size_bytes, job=JOB, disks=(DISK,)):
+        records = records_of({f"OpaqueRef:{disk}": snapshot_of(stamp, disk) for disk in disks})
+        return compose_full(stamp, job, (SCHEDULE,), records, size_bytes)
+
+    async def archive(self, stamp, content=b"archive", md5="0" * 32, job=JOB):
+        """Make a restore point of kind Archive."""
+        async with self.lock() as lock:
+            key = await archives.begin_archive(lock, job, stamp)
+            if key is not None:
+                async with self.remote.upload(key) as upload:
+                    await upload.write(content)
+                metadata = self.full_metadata(stamp, len(content), job)
+                await archives.publish_archive(lock, metadata, md5)
 
     async def chain(self, count=3):
         """A full and deltas on it, oldest first."""

@@ -120,6 +120,7 @@ def test_parsers_take_any_name(name):
         layout.parse_disk_name,
         layout.parse_metadata_name,
         layout.parse_journal_name,
+        layout.parse_archive_mark,
         layout.parse_vm,
         layout.is_partial,
         layout.is_disk_like,
@@ -138,6 +139,9 @@ def test_parsers_take_any_name(name):
         ".cache.json.gz.0a1b.partial",
         ".20260101T020000Z.alias.vhd.0a1b.partial",
         "..20260101T020000Z.alias.vhd.merge.json.0a1b.partial",
+        ".20260101T020000Z.xva.partial",
+        ".20260101T020000Z.xva.0a1b2c.partial",
+        ".20260101T020000Z.xva.checksum.0a1b2c.partial",
         "..20260101T020000Z.vhd.merge.json.0a1b.partial",
     ],
 )
@@ -145,6 +149,20 @@ def test_our_own_unfinished_files_are_recognised(name):
     assert layout.is_partial(name)
     assert not layout.is_disk_like(name)
     assert not layout.is_metadata_like(name)
+
+
+def test_only_the_mark_of_an_archive_is_one():
+    stamp = Stamp("20260101T020000Z")
+    assert layout.parse_archive_mark(layout.archive_mark_path(stamp)) == stamp
+    for name in (
+        f"{stamp}.xva.partial",
+        f"..{stamp}.xva.partial",
+        f".{stamp}.xva",
+        f".{stamp}.xva.0a1b.partial",
+        f".{stamp}.vhd.partial",
+        ".20260231T020000Z.xva.partial",
+    ):
+        assert layout.parse_archive_mark(name) is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +180,10 @@ def test_our_own_unfinished_files_are_recognised(name):
         ".nfs00000001",
         ".20260101T020000Z.vhd.partial\n",
         ".20260101T020000Z.vhd.a/b.partial",
-        ".20260101T020000Z.xva.partial",
+        "20260101T020000Z.xva",
+        ".20260101T020000Z.xva",
+        ".1767225600000.20260101T020000Z.xva",  # Xen Orchestra's
+        "20260101T020000Z.xva.checksum",
     ],
 )
 def test_nothing_else_is_taken_for_one(name):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,13 @@ from reconciler.catalog.metadata import (
     METADATA_BYTES_MAX,
     PointMetadata,
     PointRecords,
-    check_full,
     compose,
+    compose_full,
     disk_paths,
     point_of,
 )
 from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+from reconciler.observed.chain import PointKind
 
 VM = VmUuid("11111111-2222-3333-4444-555555555555")
 DISK = DiskUuid("dddddddd-0000-0000-0000-000000000001")
@@ -211,16 +213,66 @@ def test_any_bytes_are_refused_in_words(content):
         PointMetadata.parse(content)
 
 
-def test_full_mode_is_recognised_and_needs_no_disk_file():
+def test_a_point_of_the_full_mode_names_its_own_archive_and_no_disk_file():
     full = parsed(mode="full", vhds=None, vdis=None, xva=f"./{STAMP}.xva")
-    assert full.is_full
-    check_full(full, VM, STAMP)
-    with pytest.raises(MetadataInvalid):
-        point_of(full, VM, STAMP)
+    point = point_of(full, VM, STAMP)
+    assert (point.kind, point.archive) == (PointKind.ARCHIVE, f"{STAMP}.xva")
+    assert point.disks == (), "Xen Orchestra lists none"
+    assert point.flaw == ""
     with pytest.raises(MetadataInvalid, match="has no disk files"):
-        check_full(parsed(mode="full"), VM, STAMP)
+        point_of(parsed(mode="full"), VM, STAMP)
     with pytest.raises(MetadataInvalid, match="another VM"):
-        check_full(full, VM.replace("1", "2"), STAMP)
+        point_of(full, VM.replace("1", "2"), STAMP)
+    for path in (None, "", "./", "../x.xva", f"./vdis/{STAMP}.xva", "./20200101T000000Z.xva"):
+        with pytest.raises(MetadataInvalid, match="xva: "):
+            point_of(parsed(mode="full", vhds=None, vdis=None, xva=path), VM, STAMP)
+
+
+def test_what_we_compose_of_an_archive_lists_its_disks_in_order():
+    refs = {"OpaqueRef:1": DISK, "OpaqueRef:2": OTHER_DISK}
+    records = records_of(refs)
+    live = {"OpaqueRef:1": OTHER_DISK, "OpaqueRef:2": DISK}
+    for ref, record in records.vdis.items():
+        record["$snapshot_of$uuid"] = live[ref]
+    records = replace(
+        records,
+        vbds={
+            "a": {"VDI": "OpaqueRef:1", "userdevice": "10"},
+            "b": {"VDI": "OpaqueRef:2", "userdevice": "9"},
+        },
+    )
+    metadata = compose_full(STAMP, JOB, (SCHEDULE, "second"), records, 4096)
+    fields = json.loads(metadata.render())
+    assert set(fields) == {
+        "jobId",
+        "mode",
+        "reconciler",
+        "scheduleId",
+        "size",
+        "timestamp",
+        "version",
+        "vm",
+        "vmSnapshot",
+        "xva",
+    }
+    assert (fields["mode"], fields["xva"], fields["size"]) == ("full", f"./{STAMP}.xva", 4096)
+    point = point_of(PointMetadata.parse(metadata.render()), VM, STAMP)
+    assert point.schedules == (SCHEDULE, "second")
+    assert [(each.disk, each.position) for each in point.disks] == [(DISK, "9"), (OTHER_DISK, "10")]
+    assert [each.snapshot for each in point.disks] == [
+        records.vdis["OpaqueRef:2"]["uuid"],
+        records.vdis["OpaqueRef:1"]["uuid"],
+    ]
+    assert {each.path for each in point.disks} == {point.archive}
+
+
+@pytest.mark.parametrize(
+    "disk",
+    [{}, {"disk": "x", "snapshot": "y"}, {"disk": DISK, "snapshot": DISK, "position": "-1"}],
+)
+def test_disks_of_an_archive_that_make_no_sense_are_refused(disk):
+    with pytest.raises(MetadataInvalid, match=r"reconciler\.disks"):
+        parsed(mode="full", xva=f"./{STAMP}.xva", reconciler={"disks": [disk]})
 
 
 def test_what_we_compose_has_every_field_that_xen_orchestra_writes():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.catalog import layout, read
-from reconciler.observed.chain import FileState
+from reconciler.observed.chain import Chains, FileState, PointKind
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.faults import Fault
 from reconciler.remotes.file import FileRemote
@@ -120,7 +120,18 @@ async def test_metadata_that_is_not_understood_is_listed_and_hides_no_other(shel
     assert all(whys(history).values())
 
 
-async def test_points_of_the_full_mode_are_none_of_our_business(shelf):
+@pytest.mark.parametrize(
+    ("said", "there", "flaw"),
+    [
+        (7, b"archive", ""),
+        (None, b"archive", ""),
+        (7, b"archiv", "has 6 bytes instead of 7"),
+        (7, b"", "has 0 bytes instead of 7"),
+        (7, None, "is missing"),
+        (None, None, "is missing"),
+    ],
+)
+async def test_an_archive_of_xen_orchestras_is_looked_at_each_time(shelf, said, there, flaw):
     await shelf.chain(1)
     fields = {
         "mode": "full",
@@ -129,12 +140,22 @@ async def test_points_of_the_full_mode_are_none_of_our_business(shelf):
         "timestamp": 1767319200000,
         "vm": {"uuid": shelf.vm, "name_label": "web"},
         "xva": f"./{shelf.stamps[1]}.xva",
+        "size": said,
     }
     await shelf.remote.put(shelf.key(f"{shelf.stamps[1]}.json"), json.dumps(fields).encode())
-    await shelf.remote.put(shelf.key(f"{shelf.stamps[1]}.xva"), b"archive")
-    history = await shelf.history()
-    assert [point.stamp for point in history.points] == shelf.stamps[:1]
+    headers = read.Headers()
+    for content in (b"archive", there):  # the metadata is the same; it is not read again
+        await shelf.remote.delete(shelf.key(f"{shelf.stamps[1]}.xva"))
+        if content is not None:
+            await shelf.remote.put(shelf.key(f"{shelf.stamps[1]}.xva"), content)
+        history = await read.read_vm(shelf.remote, shelf.vm, shelf.clock.now(), headers)
     assert history.unreadable == ()
+    incremental, archived = history.points
+    assert (incremental.kind, archived.kind) == (PointKind.INCREMENTAL, PointKind.ARCHIVE)
+    assert archived.flaw.removeprefix(f"{archived.archive} ") == flaw
+    chains = Chains(history.files)
+    assert chains.is_whole(incremental)
+    assert chains.is_whole(archived) is not bool(flaw)
 
 
 async def test_a_directory_where_a_file_should_be_is_listed_as_unreadable(shelf):

@@ -257,11 +257,3 @@ async def test_what_is_not_understood_is_not_pruned(chain):
     for content in (b"rubbish", b'{"mode":"later"}'):
         await chain.remote.put(layout.metadata_key(chain.vm, chain.stamps[4]), content)
         await chain.refuses(write.prune_point, chain.stamps[4], match="not understood")
-
-
-async def test_a_full_mode_point_is_not_pruned(chain):
-    stamp = chain.stamps[3]
-    fields = json.loads(chain.metadata(stamp).render())
-    fields.update(mode="full", vhds={}, vdis={})
-    await chain.remote.put(layout.metadata_key(chain.vm, stamp), json.dumps(fields).encode())
-    await chain.refuses(write.prune_point, stamp, match="not an incremental")
