@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from reconciler.executor.steps import (
+    archive,
     clean_files,
     clean_replica,
     clean_snapshot,
@@ -51,7 +52,7 @@ async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it 
         case CopyVm():
             await copy_vm.run(action, tools)
         case Archive():
-            raise NotImplementedError(f"{action.verb} of {type(action).__name__}")
+            await archive.run(action, tools)
         case Merge():
             await merge.run(action, tools)
         case Prune():

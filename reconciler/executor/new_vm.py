@@ -13,7 +13,7 @@ from reconciler.xapi.errors import XapiFailure
 
 _NULL = "OpaqueRef:NULL"
 _RESTORING = "reconciler is restoring this VM"
-_TAG = "restored from backup"
+TAG = "restored from backup"
 
 # Fields of a VM's record that `VM.create` takes and that mean something on another pool.
 _VM_FIELDS = (
@@ -60,7 +60,7 @@ def record(metadata: PointMetadata, field: str) -> Mapping[str, Any]:
 async def create_vm(client: XapiClient, metadata: PointMetadata, name: str) -> str:
     """Create the VM, blocked from starting; return its reference."""
     old = metadata.vm.model_dump(by_alias=True)
-    tags = [*old.get("tags", []), *([] if _TAG in old.get("tags", []) else [_TAG])]
+    tags = [*old.get("tags", []), *([] if TAG in old.get("tags", []) else [TAG])]
     struct = {
         **{field: old[field] for field in _VM_FIELDS if field in old},
         "name_label": f"[Restoring…] {name}",
@@ -68,7 +68,7 @@ async def create_vm(client: XapiClient, metadata: PointMetadata, name: str) -> s
         "affinity": _NULL,
         "tags": tags,
         "other_config": {
-            **_clean(old.get("other_config", {})),
+            **without_marks(old.get("other_config", {})),
             "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
         },
         "blocked_operations": {"start": _RESTORING, "start_on": _RESTORING},
@@ -90,7 +90,7 @@ async def new_disk(
         "sharable": False,
         "read_only": False,
         "other_config": {
-            **_clean(old.get("other_config", {})),
+            **without_marks(old.get("other_config", {})),
             "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
         },
         "xenstore_data": {},
@@ -170,5 +170,5 @@ async def _exists(client: XapiClient, vm_uuid: str) -> bool:
     return True
 
 
-def _clean(other_config: Mapping[str, str]) -> dict[str, str]:
+def without_marks(other_config: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in other_config.items() if not key.startswith(_FOREIGN_MARKS)}

@@ -26,6 +26,7 @@ from reconciler.xapi.errors import (
     XapiError,
     XapiFailure,
 )
+from reconciler.xva.errors import XvaError
 
 _OTHER_WRITER_WAIT = timedelta(seconds=15)  # a lock without a heartbeat is stale after ten
 
@@ -84,7 +85,7 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.STALLED
         case SlowSink():
             return Reason.SLOW_DESTINATION
-        case StreamBroken() | StreamError():
+        case StreamBroken() | StreamError() | XvaError():
             return Reason.STREAM_BROKEN
         case XapiError():
             return Reason.XAPI_ERROR

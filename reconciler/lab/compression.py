@@ -62,7 +62,7 @@ class ZstdSink:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._process = subprocess.Popen(
             ["zstd", "-q", "-1", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -74,7 +74,7 @@ class ZstdSink:
         try:
             while piece := output.read(_PIECE):
                 self._send(piece)
-        except OSError as error:
+        except Exception as error:  # whatever ends the transfer must end the writer's wait too
             self._failure = error
             self._process.kill()
 

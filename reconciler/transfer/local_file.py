@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from reconciler.remotes.filesystem import Handle, Piece
 from reconciler.remotes.posix import PosixFilesystem
@@ -25,10 +25,14 @@ class LocalFile:
         self._handle = handle
 
     async def write(self, pieces: Sequence[Piece], offset: int) -> None:
-        await asyncio.to_thread(self._handle.pwritev, pieces, offset)
+        await _on_thread(lambda: self._handle.pwritev(pieces, offset))
 
     async def truncate(self, size: int) -> None:
-        await asyncio.to_thread(self._handle.truncate, size)
+        await _on_thread(lambda: self._handle.truncate(size))
+
+    async def run(self, work: Callable[[Handle], None]) -> None:
+        """Do several things to the file, and what leads to them, in one go on a thread."""
+        await _on_thread(lambda: work(self._handle))
 
 
 @contextlib.asynccontextmanager
@@ -42,13 +46,27 @@ async def new_local_file(path: str) -> AsyncIterator[LocalFile]:
     try:
         try:
             yield LocalFile(handle)
-            await asyncio.to_thread(handle.sync)
+            await _on_thread(handle.sync)
         finally:
             handle.close()
         await asyncio.to_thread(_publish, filesystem, directory, temporary, name)
     except BaseException:
         with contextlib.suppress(OSError):
             filesystem.unlink(temporary)
+        raise
+
+
+async def _on_thread(work: Callable[[], None]) -> None:
+    """Run work on a thread. If cancelled, leave only once it is done: the file is closed next, and
+    its number may be another file's a moment later."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        running.exception()  # fetched, so that nobody is told it was lost
         raise
 
 

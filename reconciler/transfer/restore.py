@@ -24,7 +24,7 @@ __all__ = ["DiskReader", "open_chain", "vhd_stream", "write_qcow2", "write_raw",
 _BUFFERS = 2
 _ZEROS = bytes(BLOCK)
 _PIECE_BYTES = 4 * 1024 * 1024
-_EXACT_SIZE = b"tap\0"
+EXACT_SIZE = b"tap\0"
 """Creator whose size field other readers believe; for any unknown one qemu-img computes the size
 from the geometry, which is coarser (its table: block/vpc.c)."""
 
@@ -145,7 +145,7 @@ def _stand_alone(reader: DiskReader, packing: Packing) -> Layout:
         packing=packing,
         timestamp=tip.timestamp,
     )
-    footer = replace(made.footer, creator_application=_EXACT_SIZE)
+    footer = replace(made.footer, creator_application=EXACT_SIZE)
     return Layout(footer, made.header, made.blocks, packing)
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from reconciler.catalog.chains import chain_keys_of
-from reconciler.catalog.metadata import PointMetadata
+from reconciler.catalog.metadata import PointMetadata, point_of
 from reconciler.catalog.read import read_metadata
+from reconciler.executor.imported_vm import disks_of, dress, import_archive
 from reconciler.executor.new_vm import create_interfaces, create_tpms, create_vm, new_disk, new_vbd
 from reconciler.executor.tools import Tools
 from reconciler.plan.actions import RestoreVm
@@ -32,7 +33,7 @@ _START_S = 600.0
 
 
 async def run(action: RestoreVm, tools: Tools) -> None:
-    """Create the VM, its disks and interfaces, and fill the disks, several at once.
+    """Create the VM, its disks and interfaces, and fill the disks, several at once; or import it.
 
     Raises XapiError, RemoteError, CatalogError, TransferError, VhdError.
     """
@@ -42,17 +43,10 @@ async def run(action: RestoreVm, tools: Tools) -> None:
     name = action.name or f"{action.vm_name} ({action.stamp})"
     sr = await _storage(client, action.sr)
     async with _removed_on_error(client) as made:
-        made.vm = await create_vm(client, metadata, name)
-        async with asyncio.TaskGroup() as group:
-            for ref in metadata.vhds:
-                group.create_task(
-                    _restore_disk(action, metadata, ref, sr, made, client, remote, tools)
-                )
-        await create_interfaces(client, metadata, made.vm)
-        await create_tpms(client, metadata, made.vm)
-        await client.call("VM.set_name_label", made.vm, name)
-        for operation in ("start", "start_on"):
-            await client.call("VM.remove_from_blocked_operations", made.vm, operation)
+        if metadata.is_full:
+            await _import(action, metadata, sr, made, client, remote, tools, name)
+        else:
+            await _build(action, metadata, sr, made, client, remote, tools, name)
     uuid = await client.call("VM.get_uuid", made.vm)
     log.info("vm restored", vm=name, uuid=uuid, pool=action.pool)
     tools.made(str(uuid))
@@ -66,6 +60,46 @@ class _Made:
 
     vm: str = ""
     disks: list[str] = field(default_factory=list)
+
+
+async def _import(
+    action: RestoreVm,
+    metadata: PointMetadata,
+    sr: str,
+    made: _Made,
+    client: XapiClient,
+    remote: Remote,
+    tools: Tools,
+    name: str,
+) -> None:
+    """From an archive: the pool makes the VM and removes it again if the import fails."""
+    point = point_of(metadata, action.vm, action.stamp)
+    async with tools.export_slot(action.pool):
+        made.vm = await import_archive(client, remote, point, sr, tools.gauge)
+    made.disks = await disks_of(client, made.vm)
+    await dress(client, point, made.vm, name)
+
+
+async def _build(
+    action: RestoreVm,
+    metadata: PointMetadata,
+    sr: str,
+    made: _Made,
+    client: XapiClient,
+    remote: Remote,
+    tools: Tools,
+    name: str,
+) -> None:
+    """From disk files: the VM, its disks, its devices, one after the other."""
+    made.vm = await create_vm(client, metadata, name)
+    async with asyncio.TaskGroup() as group:
+        for ref in metadata.vhds:
+            group.create_task(_restore_disk(action, metadata, ref, sr, made, client, remote, tools))
+    await create_interfaces(client, metadata, made.vm)
+    await create_tpms(client, metadata, made.vm)
+    await client.call("VM.set_name_label", made.vm, name)
+    for operation in ("start", "start_on"):
+        await client.call("VM.remove_from_blocked_operations", made.vm, operation)
 
 
 async def _restore_disk(

@@ -1,0 +1,109 @@
+"""Whole VMs as archives: from a pool to remotes, checked on the way, and back to a pool.
+
+    pool ─▶ CheckedSource ─▶ fanout ─▶ ArchiveSink    seen under its name only once the sender has
+                                                      said that it sent all, and the check that it
+                                                      was all
+    remote ─▶ checked_pieces ─▶ pool                  checked again: the pool is not told of its
+                                                      end unless it was whole
+
+An archive is read and unpacked once, however many take it. Knows archives, remotes and streams;
+never what a VM is kept for.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from reconciler.remotes.errors import RemoteError
+from reconciler.remotes.remote import Remote, Upload
+from reconciler.transfer.source import OpenSource, StreamError
+from reconciler.xva.checker import Checked, XvaChecker
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedArchive:
+    """A whole archive. md5: of the stream as it came, hexadecimal."""
+
+    checked: Checked
+    md5: str
+
+
+class CheckedSource:
+    """An `OpenSource` that raises XvaError for anything but a whole archive, before its end.
+
+    Hashing and unpacking go on threads, while the sender fills the sockets' buffers.
+    """
+
+    def __init__(self, source: OpenSource) -> None:
+        self._source = source
+        self._checker = XvaChecker()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._received: ReceivedArchive | None = None
+
+    @property
+    def received(self) -> ReceivedArchive:
+        """What came; to be asked once `finish` has returned."""
+        assert self._received is not None, "the archive is not known to be whole"
+        return self._received
+
+    async def read_up_to(self, view: memoryview) -> int:
+        count = await self._source.read_up_to(view)
+        await asyncio.to_thread(self._check, view[:count])
+        return count
+
+    def _check(self, piece: memoryview) -> None:
+        self._md5.update(piece)
+        self._checker.feed(piece)
+
+    async def finish(self) -> None:
+        """The sender is asked first: it may know why there is no more."""
+        await self._source.finish()
+        self._received = ReceivedArchive(self._checker.finish(), self._md5.hexdigest())
+
+    async def abort(self) -> None:
+        await self._source.abort()
+
+
+class ArchiveSink:
+    """A `ByteSink`: an archive into one object of a remote. size_expected: as `Remote.upload`."""
+
+    def __init__(self, remote: Remote, key: str, *, size_expected: int = 0) -> None:
+        self._remote = remote
+        self._key = key
+        self._size_expected = size_expected
+        self._open = contextlib.AsyncExitStack()
+        self._upload: Upload | None = None
+
+    async def write(self, piece: memoryview) -> None:
+        if self._upload is None:
+            self._upload = await self._open.enter_async_context(
+                self._remote.upload(self._key, size_expected=self._size_expected)
+            )
+        await self._upload.write(piece)
+
+    async def end(self) -> None:
+        if self._upload is None:
+            raise StreamError(f"{self._key}: nothing came")
+        await self._open.aclose()
+
+    async def abort(self) -> None:
+        given_up = StreamError(f"{self._key}: given up")
+        with contextlib.suppress(StreamError, RemoteError):
+            await self._open.__aexit__(StreamError, given_up, None)
+
+
+async def checked_pieces(
+    pieces: AsyncIterator[memoryview], on_progress: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[memoryview]:
+    """Pass an archive on, each piece once it was checked; end only if it was whole.
+
+    Raises XvaError, and what the pieces raise.
+    """
+    checker = XvaChecker()
+    async for piece in pieces:
+        await asyncio.to_thread(checker.feed, piece)
+        yield piece
+        on_progress(len(piece))
+    checker.finish()
