@@ -14,20 +14,11 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.remote import Remote, Upload
 from reconciler.transfer.source import OpenSource, StreamError
 from reconciler.xva.checker import Checked, XvaChecker
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedArchive:
-    """A whole archive. md5: of the stream as it came, hexadecimal."""
-
-    checked: Checked
-    md5: str
 
 
 class CheckedSource:
@@ -39,35 +30,28 @@ class CheckedSource:
     def __init__(self, source: OpenSource) -> None:
         self._source = source
         self._checker = XvaChecker()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._received: ReceivedArchive | None = None
-
-    @property
-    def received(self) -> ReceivedArchive:
-        """What came; to be asked once `finish` has returned."""
-        assert self._received is not None, "the archive is not known to be whole"
-        return self._received
+        self.checked: Checked | None = None
+        """What came; None until `finish` has returned."""
 
     async def read_up_to(self, view: memoryview) -> int:
         count = await self._source.read_up_to(view)
-        await asyncio.to_thread(self._check, view[:count])
+        await asyncio.to_thread(self._checker.feed, view[:count])
         return count
-
-    def _check(self, piece: memoryview) -> None:
-        self._md5.update(piece)
-        self._checker.feed(piece)
 
     async def finish(self) -> None:
         """The sender is asked first: it may know why there is no more."""
         await self._source.finish()
-        self._received = ReceivedArchive(self._checker.finish(), self._md5.hexdigest())
+        self.checked = self._checker.finish()
 
     async def abort(self) -> None:
         await self._source.abort()
 
 
 class ArchiveSink:
-    """A `ByteSink`: an archive into one object of a remote. size_expected: as `Remote.upload`."""
+    """A `ByteSink`: an archive into one object of a remote. size_expected: as `Remote.upload`.
+
+    Each piece is hashed while it is written, for the checksum that lies beside archives.
+    """
 
     def __init__(self, remote: Remote, key: str, *, size_expected: int = 0) -> None:
         self._remote = remote
@@ -75,13 +59,23 @@ class ArchiveSink:
         self._size_expected = size_expected
         self._open = contextlib.AsyncExitStack()
         self._upload: Upload | None = None
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    @property
+    def md5(self) -> str:
+        """Of all that was written, hexadecimal."""
+        return self._md5.hexdigest()
 
     async def write(self, piece: memoryview) -> None:
         if self._upload is None:
             self._upload = await self._open.enter_async_context(
                 self._remote.upload(self._key, size_expected=self._size_expected)
             )
-        await self._upload.write(piece)
+        hashing = asyncio.get_running_loop().run_in_executor(None, self._md5.update, piece)
+        try:
+            await self._upload.write(piece)
+        finally:
+            await hashing  # a few milliseconds; the piece is not ours for longer
 
     async def end(self) -> None:
         if self._upload is None:

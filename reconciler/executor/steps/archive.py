@@ -5,29 +5,31 @@ checked to its end; the metadata comes last. A try that was interrupted begins a
 be asked for the rest of an archive.
 """
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import structlog
 
 from reconciler.catalog.archives import begin_archive, publish_archive
-from reconciler.catalog.lock import VmLock, vm_lock
-from reconciler.catalog.metadata import PointRecords, compose_full
+from reconciler.catalog.lock import vm_lock
+from reconciler.catalog.metadata import compose_full
 from reconciler.executor.tools import Tools
 from reconciler.executor.vm_records import collect
-from reconciler.plan.actions import Archive
-from reconciler.transfer.archive import ArchiveSink, CheckedSource, ReceivedArchive
-from reconciler.transfer.fanout import fan_out_bytes
+from reconciler.plan.actions import Archive, id_of
+from reconciler.transfer.archive import ArchiveSink, CheckedSource
+from reconciler.transfer.source import OpenSource
 from reconciler.xapi.archives import open_vm_export
 from reconciler.xapi.client import XapiClient
 
 log = structlog.get_logger(__name__)
 
-_SINK = "remote"
-
 
 async def run(action: Archive, tools: Tools) -> None:
-    """Export the VM, then write the point's metadata.
+    """Export the VM, with all who want it too, then write the point's metadata.
 
     Raises XapiError, RemoteError, StreamError, XvaError, CatalogError.
     """
+    assert tools.readings is not None, "an archive is read from a pool"
     client = await tools.pool(action.pool)
     remote = await tools.remote(action.remote)
     records = await collect(client, action.vm, action.snapshot)
@@ -35,38 +37,33 @@ async def run(action: Archive, tools: Tools) -> None:
         key = await begin_archive(lock, action.job_id, action.stamp)
         if key is None:
             return
-        async with tools.export_slot(action.pool):
-            received = await _receive(action, tools, client, lock, key)
-        await _publish(action, lock, records, received)
+        sink = ArchiveSink(remote, key, size_expected=action.estimate_bytes)
+        size_bytes = await tools.readings.receive_archive(
+            id_of(action),
+            action.compression,
+            sink,
+            lambda: _opened(action, tools, client),
+            tools.gauge,
+        )
+        metadata = compose_full(action.stamp, action.job_id, action.schedules, records, size_bytes)
+        await publish_archive(lock, metadata, sink.md5)
 
 
-async def _receive(
-    action: Archive, tools: Tools, client: XapiClient, lock: VmLock, key: str
-) -> ReceivedArchive:
-    snapshot = str(await client.call("VM.get_by_uuid", action.snapshot))
-    sink = ArchiveSink(lock.remote, key, size_expected=action.estimate_bytes)
-    async with await open_vm_export(
-        client, snapshot, action.compression, label=action.vm_name
-    ) as stream:
-        source = CheckedSource(stream)
-        outcome = await fan_out_bytes(source, {_SINK: sink}, on_progress=tools.gauge.advance)
-    if isinstance(error := outcome[_SINK], Exception):
-        raise error
-    return source.received
-
-
-async def _publish(
-    action: Archive, lock: VmLock, records: PointRecords, received: ReceivedArchive
-) -> None:
-    checked = received.checked
-    metadata = compose_full(
-        action.stamp, action.job_id, action.schedules, records, checked.stream_bytes
-    )
-    await publish_archive(lock, metadata, received.md5)
-    log.debug(
-        "archive received",
-        bytes=checked.stream_bytes,
-        unpacked=checked.seen.archive_bytes,
-        compression=checked.compression,
-        unverified_chunks=checked.seen.unverified,
-    )
+@contextlib.asynccontextmanager
+async def _opened(action: Archive, tools: Tools, client: XapiClient) -> AsyncIterator[OpenSource]:
+    """The stream of the VM, checked as it comes."""
+    async with tools.export_slot(action.pool):
+        snapshot = str(await client.call("VM.get_by_uuid", action.snapshot))
+        async with await open_vm_export(
+            client, snapshot, action.compression, label=action.vm_name
+        ) as stream:
+            source = CheckedSource(stream)
+            yield source
+    if (checked := source.checked) is not None:
+        log.debug(
+            "archive received",
+            bytes=checked.stream_bytes,
+            unpacked=checked.seen.archive_bytes,
+            compression=checked.compression,
+            unverified_chunks=checked.seen.unverified,
+        )
