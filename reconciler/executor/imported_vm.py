@@ -33,13 +33,12 @@ async def import_archive(
         raise NotSafe(point.archive, f"has {size_bytes} bytes instead of {point.size_bytes}")
     gauge.expect(size_bytes)
     try:
-        async with (
-            remote.download(key) as pieces,
-            await open_vm_import(client, sr, length=size_bytes, label=point.vm_name) as stream,
-        ):
-            async for piece in checked_pieces(pieces, gauge.advance):
-                await stream.write(piece)
-            return (await stream.finish())[0]
+        async with remote.download(key) as pieces:
+            stream = await open_vm_import(client, sr, length=size_bytes, label=point.vm_name)
+            async with stream:
+                async for piece in checked_pieces(pieces, gauge.advance):
+                    await stream.write(piece)
+                return (await stream.finish())[0]
     except XvaError as error:
         raise ChainBroken(key, str(error)) from error
 

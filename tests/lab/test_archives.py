@@ -14,6 +14,7 @@ from reconciler.catalog.write import clean_files
 from reconciler.clock import SteppedClock
 from reconciler.desired.state import Compression
 from reconciler.executor.dispatch import carry_out
+from reconciler.executor.readings import Readings
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import (
@@ -65,9 +66,16 @@ class Place:
             return self.remote
 
         gauge = Gauge(action, self.clock.now())
-        await carry_out(
-            action, Tools(self.clock, gauge, pool, remote, lambda _: slots, made=made.append)
-        )
+        failure = None
+        async with asyncio.TaskGroup() as group:
+            readings = Readings(group, [action])
+            tools = Tools(self.clock, gauge, pool, remote, lambda _: slots, readings, made.append)
+            try:
+                await carry_out(action, tools)
+            except Exception as error:  # carried around the group, which would wrap it
+                failure = error
+        if failure is not None:
+            raise failure
         return made
 
     async def archive(self, compression=Compression.NONE) -> Archive:
@@ -349,7 +357,8 @@ async def test_a_stream_goes_from_pool_to_pool(place, make_lab, connect, compres
             if record["content_type"] == "user"
         }
         length = len(content) if known else None
-        async with await open_vm_import(client, sr, length=length, label="web") as stream:
+        stream = await open_vm_import(client, sr, length=length, label="web")
+        async with stream:
             for start in range(0, len(content), MIB):
                 await stream.write(content[start : start + MIB])
             (vm,) = await stream.finish()

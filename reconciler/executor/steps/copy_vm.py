@@ -29,6 +29,7 @@ from reconciler.observed.replica_marks import (
 )
 from reconciler.plan.actions import CopyVm, id_of
 from reconciler.plan.reasons import Reason
+from reconciler.transfer.archive import CheckedSource
 from reconciler.transfer.source import OpenSource
 from reconciler.transfer.vm_import_sink import VmImportSink
 from reconciler.xapi.archives import VmImport, open_vm_export, open_vm_import
@@ -102,7 +103,7 @@ async def _import(
             async with await open_vm_export(
                 pool, ref, action.compression, label=action.vm_name
             ) as stream:
-                yield stream
+                yield CheckedSource(stream)  # remotes may be reading with us
 
     sink = VmImportSink(opened)
 
