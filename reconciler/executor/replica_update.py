@@ -79,7 +79,7 @@ async def complete(stage: Stage, replica: VmRecord | None, source: Source, label
     """Make the point out of a stage that has received all disks. Raises XapiError, Refused."""
     client = stage.client
     await _drop_unneeded(stage)
-    if replica is not None and await _may_be_updated(client, replica):
+    if replica is not None and await is_as_left(client, replica):
         target = replica.ref
         await _change_over(stage, replica, source)
     else:
@@ -110,15 +110,15 @@ async def _drop_unneeded(stage: Stage) -> None:
             await destroy_disk(client, disk.uuid, alone)
 
 
-async def _may_be_updated(client: XapiClient, replica: VmRecord) -> bool:
-    """Whether nobody has used the replica since it was left."""
+async def is_as_left(client: XapiClient, replica: VmRecord) -> bool:
+    """Say whether nobody has used a replica since it was left. Raises XapiError."""
     now = await read_vm(client, replica.ref)
     if now.power_state != PowerState.HALTED or "start" not in now.blocked or now.operations:
         return False
-    return all([await _is_as_left(client, disk) for _, disk in await disks_of(client, now)])
+    return all([await _holds_nothing_new(client, disk) for _, disk in await disks_of(client, now)])
 
 
-async def _is_as_left(client: XapiClient, disk: VdiRecord) -> bool:
+async def _holds_nothing_new(client: XapiClient, disk: VdiRecord) -> bool:
     """Whether a disk of the replica is one of ours, and holds nothing that its point does not."""
     if not is_ours(disk.other_config, disk.uuid):
         return False

@@ -35,6 +35,7 @@ class Transfer:
 
     object, base: uuids of the VDI and of what its difference is taken against ("" if none), or of
     the VM. blocks: the 2 MiB blocks that an export of a disk has sent whole, in their order.
+    whole: it came to its end; one that its client cut has sent some into the void.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Transfer:
     moved_bytes: int = 0
     moved_at: float = 0.0
     blocks: list[int] = field(default_factory=list)
+    whole: bool = False
 
     def moved(self, count: int) -> None:
         """Say that so many bytes went over the connection."""
@@ -77,6 +79,7 @@ class Transfers:
             self._open.append(transfer)
         try:
             yield transfer
+            transfer.whole = True
         finally:
             connection.meter, connection.pacer = None, None
             transfer.ended_at = time.monotonic()
@@ -102,11 +105,14 @@ class Transfers:
         """Those by which a byte moved after an instant of `time.monotonic`."""
         return tuple(one for one in self.all if one.moved_at > instant)
 
-    def blocks_sent(self, vdi: str) -> Counter[int]:
-        """How often each block of a disk (a VDI's uuid) was sent by exports of it."""
+    def blocks_sent(self, vdi: str, *, whole: bool = False) -> Counter[int]:
+        """How often each block of a disk (a VDI's uuid) was sent by exports of it.
+
+        whole: by those alone that came to their end, not those that were cut after their table.
+        """
         counted: Counter[int] = Counter()
         for transfer in self.all:
-            if transfer.kind == EXPORT and transfer.object == vdi:
+            if transfer.kind == EXPORT and transfer.object == vdi and transfer.whole >= whole:
                 counted.update(transfer.blocks)
         return counted
 

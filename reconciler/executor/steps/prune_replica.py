@@ -1,17 +1,24 @@
 """Take a restore point off an SR: a replica's snapshot, or the VM that is the point.
 
 From the first change on it is no point any more, and what an interruption leaves of it is removed
-by the next plan. A VM that somebody started, or unblocked, is somebody's by now, and stays.
+by the next plan. A VM that somebody started, or unblocked, is somebody's by now, and stays; so does
+a replica that was to go with its last point, if anybody wrote to it.
 """
 
-from reconciler.executor.pool_objects import find_vm
+import structlog
+
+from reconciler.executor.pool_objects import find_vm, read_vm
 from reconciler.executor.refusal import Refused
-from reconciler.executor.replicas import remove, require_unused, unmark
+from reconciler.executor.replica_update import is_as_left
+from reconciler.executor.replicas import points_of, remove, require_unused, unmark
 from reconciler.executor.tools import Tools
 from reconciler.observed.replica_marks import ReplicaMarks, is_ours, read_point, read_unfinished
 from reconciler.plan.actions import PruneReplica
 from reconciler.plan.reasons import Reason
+from reconciler.xapi.client import XapiClient
 from reconciler.xapi.records import VmRecord
+
+log = structlog.get_logger(__name__)
 
 
 async def run(action: PruneReplica, tools: Tools) -> None:
@@ -22,8 +29,25 @@ async def run(action: PruneReplica, tools: Tools) -> None:
         return
     marks = _marks(action, vm)
     require_unused(vm)
+    replica = await _abandoned(client, action, vm) if action.with_replica else None
+    if replica is not None:
+        await unmark(client, replica, marks)  # from its last point on it is seen as left over
     await unmark(client, vm, marks)
     await remove(client, vm, marks)
+    if replica is not None:
+        await remove(client, await read_vm(client, replica.ref), marks)
+
+
+async def _abandoned(client: XapiClient, action: PruneReplica, point: VmRecord) -> VmRecord | None:
+    """The replica that goes with its last point; None if it is gone or somebody's by now."""
+    replica = await find_vm(client, action.replica)
+    if replica is None or replica.is_snapshot or not is_ours(replica.other_config, replica.uuid):
+        return None
+    others = [each for _, each in await points_of(client, replica.ref) if each.uuid != point.uuid]
+    if others or not await is_as_left(client, replica):
+        log.info("replica is kept: it has other points, or is in use", replica=replica.name)
+        return None
+    return replica
 
 
 def _marks(action: PruneReplica, vm: VmRecord) -> ReplicaMarks:

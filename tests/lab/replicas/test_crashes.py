@@ -6,11 +6,13 @@ Dying means that no further call goes out. The toolstack of the target may die i
 import asyncio
 import itertools
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from reconciler.lab.faults import KillToolstack
 from reconciler.observed.replica import ReplicaState
+from reconciler.plan.actions import ExportKind
 from reconciler.xapi.errors import XapiError
 
 READING = (".get_", "task.", "session.", "event.", "host.")
@@ -145,6 +147,26 @@ async def test_a_prune_may_die_anywhere(west, monkeypatch):
         if not died:
             break
     assert number > 3
+
+
+@pytest.mark.parametrize("number", range(9))
+async def test_a_prune_with_the_replica_may_die_anywhere(west, monkeypatch, number):
+    await west.replicate()
+    (old,) = await west.points()
+    west.write()
+    action = await west.replication()
+    whole = tuple(replace(disk, kind=ExportKind.FULL, base=None) for disk in action.disks)
+    await west.carry_out(replace(action, replica=None, base=None, disks=whole))
+    wish = west.prune_of(old, with_replica=True)
+    await die_at(west.target, monkeypatch, number, west.carry_out(wish))
+    stands = [point.stamp for point in await west.points()]
+    assert action.stamp in stands
+    await assert_clean(west, stands)
+    if old.stamp in stands:
+        await west.carry_out(wish)
+    await assert_clean(west, [action.stamp])
+    with pytest.raises(XapiError):
+        await west.target.call("VM.get_by_uuid", old.replica)
 
 
 @pytest.mark.parametrize("number", range(0, 24, 3))

@@ -13,7 +13,7 @@ from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import RemoteName, SrUuid
 from reconciler.lab.faults import FailCall
-from reconciler.plan.actions import Export, Replicate, id_of
+from reconciler.plan.actions import Export, ExportKind, Replicate, id_of
 from reconciler.remotes.open import open_remote
 
 IMPORT = "http:PUT /import_raw_vdi"
@@ -106,3 +106,29 @@ async def test_a_replica_that_fails_does_not_hold_up_the_others(west, remote):
     assert await west.points() == []
     await west.carry_out(first)
     await west.assert_points_are_right()
+
+
+async def test_destinations_with_other_bases_are_right_and_share_the_reading(
+    west, remote, second_sr
+):
+    await west.replicate()
+    west.write()
+    delta = await west.replication()
+    whole = replace(
+        delta,
+        sr=second_sr,
+        replica=None,
+        base=None,
+        disks=tuple(replace(disk, kind=ExportKind.FULL, base=None) for disk in delta.disks),
+    )
+    assert await together(west, remote, [delta, whole, export_of(whole)]) == {}
+    for disk in delta.disks:
+        sent = west.lab.transfers.blocks_sent(disk.snapshot, whole=True)
+        assert sent
+        assert set(sent.values()) == {1}
+    points = await west.points()
+    assert [point.stamp for point in points].count(delta.stamp) == 2
+    for point in points:
+        for disk in point.disks:
+            content = west.target_lab.read_vdi(disk.uuid, 0, disk.size_bytes)
+            assert content == west.contents[point.stamp][disk.disk]

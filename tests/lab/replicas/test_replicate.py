@@ -14,6 +14,7 @@ from reconciler.ids import (
 from reconciler.lab import guest
 from reconciler.lab.faults import DropConnection, FailCall
 from reconciler.observed.replica_marks import BLOCKED
+from reconciler.plan.actions import ExportKind
 from reconciler.xapi.errors import XapiError, XapiFailure
 from reconciler.xapi.tasks import run_async
 
@@ -298,3 +299,46 @@ async def test_doing_it_again_does_nothing(west):
     await west.carry_out(action)
     assert await west.everything() == before
     assert west.sent_bytes == 0
+
+
+async def test_an_abandoned_replica_goes_with_its_last_point(site):
+    await site.replicate()
+    (old,) = await site.points()
+    before = await site.everything()
+    site.write()
+    action = await site.replication()
+    whole = tuple(replace(disk, kind=ExportKind.FULL, base=None) for disk in action.disks)
+    await site.carry_out(replace(action, replica=None, base=None, disks=whole))
+    (_, new) = await site.points()
+    assert new.replica != old.replica
+    await site.carry_out(site.prune_of(old, with_replica=True))
+    await site.assert_points_are(new.stamp)
+    after = await site.everything()
+    extra = {"VM": 1, "VBD": 2, "VIF": 1, "disks": 2} if site.target is site.client else {}
+    assert after == {kind: count + extra.get(kind, 0) for kind, count in before.items()}
+    with pytest.raises(XapiFailure):
+        await site.target.call("VM.get_by_uuid", old.replica)
+
+
+async def test_an_abandoned_replica_that_somebody_wrote_to_stays(west):
+    await west.replicate()
+    (old,) = await west.points()
+    vm = await west.replica_record()
+    (first, *_) = [disk["uuid"] for disk in await west.disks_of(vm)]
+    vdi = west.target_lab.pool.database.by_uuid("VDI", first)
+    guest.write(west.target_lab.pool, vdi, 9 << 20, b"precious")
+    west.write()
+    action = await west.replicate()
+    await west.carry_out(west.prune_of(old, with_replica=True))
+    await west.assert_points_are(action.stamp)
+    assert west.target_lab.read_vdi(first, 9 << 20, 8) == b"precious"
+
+
+async def test_a_replica_with_other_points_stays(west):
+    for _ in range(2):
+        await west.replicate()
+        west.write()
+    old, new = await west.points()
+    await west.carry_out(west.prune_of(old, with_replica=True))
+    await west.assert_points_are(new.stamp)
+    await west.live_equals(new.stamp)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from reconciler.lab.failures import Failure
+from reconciler.lab.faults import DropConnection
 from reconciler.lab.lab import Lab, Served
 from reconciler.lab.settings import EXPORT_CURVE, Settings
 from reconciler.lab.transfers import EXPORT, EXPORT_VM, IMPORT, total_rate
@@ -75,6 +76,21 @@ def test_each_block_is_counted_as_often_as_it_was_sent(lab: Lab, served: Served)
     assert set(lab.transfers.blocks_sent(uuid).values()) == {2}
     assert lab.transfers.blocks_sent(disk) == {}
     assert [one.base for one in lab.transfers.all] == ["", uuid, ""]
+    assert all(one.whole for one in lab.transfers.all)
+
+
+@pytest.mark.usefixtures("web")
+def test_an_export_that_was_cut_is_not_whole(lab: Lab, served: Served) -> None:
+    lab.random_write("web", 0, 0, 16 * MIB)
+    uuid = str(lab.call("VDI.get_uuid", lab.call("VDI.snapshot", lab.disk("web").ref)))
+    lab.faults.add("http:GET /export_raw_vdi", DropConnection(after_bytes=5 * MIB))
+    ask(served, "GET", f"/export_raw_vdi?format=vhd&vdi={uuid}").read()
+    settled(lab)
+    (transfer,) = lab.transfers.all
+    assert not transfer.whole
+    assert transfer.moved_bytes == 5 * MIB
+    assert lab.transfers.blocks_sent(uuid) == {0: 1, 1: 1}
+    assert lab.transfers.blocks_sent(uuid, whole=True) == {}
 
 
 @pytest.mark.usefixtures("web")
