@@ -18,7 +18,7 @@ from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
-from reconciler.executor.readings import Readings, parties
+from reconciler.executor.readings import Readings
 from reconciler.executor.records import Records
 from reconciler.executor.stalls import stall_watch
 from reconciler.executor.tools import Tools
@@ -29,7 +29,7 @@ from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.plan.actions import Action, Sending, id_of, run_of
 from reconciler.plan.admit import decide, subject_of
-from reconciler.plan.claims import claims_of, touched_by
+from reconciler.plan.claims import claims_of, claims_of_party, touched_by
 from reconciler.plan.plan import Cancel
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
@@ -87,31 +87,33 @@ class Executor:
                 task.cancel()
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
-        for party in parties(admission.actions):
-            readings = Readings(
-                group,
-                party,
-                detach_s=_detach_s(party, report.desired),
-                stall_s=self._stall_s(party[0]),
-            )
-            for action in party:
-                self._start(group, action, readings)
+        for party in admission.starts:
+            self._start(group, party, report.desired)
         return admission.wake_at
 
-    def _start(self, group: asyncio.TaskGroup, action: Action, readings: Readings) -> None:
+    def _start(self, group: asyncio.TaskGroup, party: Sequence[Action], desired: Desired) -> None:
+        """Start together what reads together."""
         started_at = self._clock.now()
-        id_ = id_of(action)
+        ids = [id_of(action) for action in party]
+        claims = claims_of_party(party, desired, started_at)
         progress = self._progress.value
         self._progress.put(
             replace(
                 progress,
-                running={**progress.running, id_: started_at},
-                claims={**progress.claims, id_: claims_of(action)},
+                running={**progress.running, **dict.fromkeys(ids, started_at)},
+                claims={**progress.claims, **dict(zip(ids, claims, strict=True))},
             )
         )
-        self._tasks[id_] = group.create_task(
-            self._take_part(action, started_at, readings), name=id_
+        readings = Readings(
+            group,
+            party,
+            detach_s=_detach_s(party, desired),
+            stall_s=self._stall_s(party[0]),
         )
+        for id_, action in zip(ids, party, strict=True):
+            self._tasks[id_] = group.create_task(
+                self._take_part(action, started_at, readings), name=id_
+            )
 
     async def _take_part(self, action: Action, started_at: datetime, readings: Readings) -> None:
         with readings.taking_part(id_of(action)):

@@ -28,7 +28,6 @@ from reconciler.plan.actions import (
     DiskExport,
     Export,
     Replicate,
-    Sending,
     id_of,
 )
 from reconciler.transfer.fanout import ByteFanOut, DiskFanOut
@@ -214,20 +213,6 @@ class Readings:
             log.warning("delta refused, sending it whole", snapshot=snapshot, why=str(error))
         async with open_disk(None) as source:
             await fan.read(source)
-
-
-def parties(actions: Sequence[Action]) -> list[tuple[Action, ...]]:
-    """Put together what sends one snapshot; all else is alone. In order of the first of each."""
-    found: dict[object, list[Action]] = {}
-    for action in actions:
-        found.setdefault(_party_of(action), []).append(action)
-    return [tuple(party) for party in found.values()]
-
-
-def _party_of(action: Action) -> object:
-    if isinstance(action, Sending):
-        return action.pool, action.snapshot
-    return id_of(action)
 
 
 async def _widest(fan: _SharedDisk, open_disk: OpenDisk) -> DiskSnapshotUuid | None:

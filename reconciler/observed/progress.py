@@ -45,12 +45,13 @@ class Mode(StrEnum):
 
 
 class SlotKind(StrEnum):
-    """What is counted. Exports are counted in disks, all others in actions."""
+    """What is counted. Exports are counted in disks, VMs as such, all others in actions."""
 
     SNAPSHOTS = "Snapshots"  # of a pool
     EXPORTS = "Exports"  # of a pool
     ACTIONS = "Actions"  # of a remote
     REPLICAS = "Replicas"  # of an SR
+    VMS = "Vms"  # of a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """`count` of a limited resource; name: of the pool or the remote that limits it."""
+    """`count` of a limited resource.
+
+    name: of the pool, the remote, the SR (`<pool>/<uuid>`) or the job that limits it. shared: what
+    several actions take says so with one word here, and is counted once.
+    """
 
     kind: SlotKind
     name: str
     count: int
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,20 @@
 
 The executor notes these in `Progress.claims` when an action starts, so that admission knows what
 is taken even when the plan no longer contains the action.
+
+What sends one snapshot to several destinations starts as a *party*, which reads each disk once for
+all of them: so the export slots of a party are taken together, and are free when its last is done.
 """
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import assert_never
 
 from reconciler.desired.state import Desired
 from reconciler.ids import (
+    JobName,
     PoolName,
     RemoteName,
     SrUuid,
@@ -28,64 +36,34 @@ from reconciler.plan.actions import (
     Replicate,
     RestoreDisk,
     RestoreVm,
+    Sending,
     Snapshot,
 )
 
 _NOBODY = VmUuid("")
 
 
-def claims_of(action: Action) -> Claims:  # noqa: PLR0911 (it is a table)
-    """Say what an action occupies.
+def claims_of(action: Action) -> Claims:
+    """Say what an action occupies that starts alone.
 
-    An export reads its snapshot on the pool, so that nobody cleans it meanwhile, and adds to the
-    chains on the remote. It counts as many export slots as it sends disks; one that only writes
-    the metadata that is still missing counts none. Removing a snapshot makes as much work for the
-    storage of a pool as taking one, and uses the same slot.
+    What sends a snapshot reads it on its pool, so that nobody cleans it meanwhile, and adds to
+    what its destination holds of the VM. It counts as many export slots as it reads streams; one
+    that only writes the metadata that is still missing counts none. Removing a snapshot makes as
+    much work for the storage of a pool as taking one, and uses the same slot.
     """
     match action:
         case Snapshot():
             return Claims(
-                (Slots(SlotKind.SNAPSHOTS, action.pool, 1),),
+                (Slots(SlotKind.SNAPSHOTS, action.pool, 1), _vm_of_job(action)),
                 ((pool_place(action.pool, action.vm), Mode.APPEND),),
             )
-        case Export():
-            return Claims(
-                (
-                    Slots(SlotKind.EXPORTS, action.pool, len(action.disks_to_send)),
-                    Slots(SlotKind.ACTIONS, action.remote, 1),
-                ),
-                (
-                    (pool_place(action.pool, action.vm), Mode.READ),
-                    (remote_place(action.remote, action.vm), Mode.APPEND),
-                ),
-            )
-        case Archive():
-            return Claims(
-                (
-                    Slots(SlotKind.EXPORTS, action.pool, 1),
-                    Slots(SlotKind.ACTIONS, action.remote, 1),
-                ),
-                (
-                    (pool_place(action.pool, action.vm), Mode.READ),
-                    (remote_place(action.remote, action.vm), Mode.APPEND),
-                ),
-            )
-        case Replicate() | CopyVm():
-            disks = len(action.disks) if isinstance(action, Replicate) else 1
-            return Claims(
-                (
-                    Slots(SlotKind.EXPORTS, action.pool, disks),
-                    Slots(SlotKind.REPLICAS, action.sr, 1),
-                ),
-                (
-                    (pool_place(action.pool, action.vm), Mode.READ),
-                    (sr_place(action.target_pool, action.sr, action.vm), Mode.APPEND),
-                ),
-            )
+        case Export() | Archive() | Replicate() | CopyVm():
+            return _sending(action, Slots(SlotKind.EXPORTS, action.pool, len(readings_of(action))))
         case PruneReplica() | CleanReplica():
+            place = sr_place(action.target_pool, action.sr, action.vm)
             return Claims(
-                (Slots(SlotKind.REPLICAS, action.sr, 1),),
-                ((sr_place(action.target_pool, action.sr, action.vm), Mode.REWRITE),),
+                (Slots(SlotKind.REPLICAS, place.name, 1),),
+                ((place, Mode.REWRITE),),
             )
         case CleanSnapshot():
             return Claims(
@@ -98,6 +76,53 @@ def claims_of(action: Action) -> Claims:  # noqa: PLR0911 (it is a table)
             return _on_remote(action.remote, action.vm, Mode.READ)
         case _:
             assert_never(action)
+
+
+def claims_of_party(party: Sequence[Action], desired: Desired, at: datetime) -> tuple[Claims, ...]:
+    """Say what each of those occupies that start together. at: when they start.
+
+    Of the streams that a party reads, no more are open at once than the job allows for one VM.
+    """
+    sending = [action for action in party if isinstance(action, Sending)]
+    if not sending:
+        return tuple(claims_of(action) for action in party)
+    first = sending[0]
+    count = len(frozenset[str]().union(*map(readings_of, sending)))
+    job = desired.jobs.get(first.job)
+    if job is not None and job.settings.disks_max:
+        count = min(count, job.settings.disks_max)
+    shared = Slots(SlotKind.EXPORTS, first.pool, count, f"{first.snapshot} {at.isoformat()}")
+    nothing = replace(shared, count=0)
+    return tuple(_sending(action, shared if readings_of(action) else nothing) for action in sending)
+
+
+def readings_of(action: Sending) -> frozenset[str]:
+    """Name the streams that an action needs: of each disk it lacks, or one of the whole VM."""
+    match action:
+        case Export():
+            return frozenset(disk.snapshot for disk in action.disks_to_send)
+        case Replicate():
+            return frozenset(disk.snapshot for disk in action.disks)
+        case Archive() | CopyVm():
+            return frozenset({f"{action.snapshot} {action.compression}"})
+
+
+def _sending(action: Sending, exports: Slots) -> Claims:
+    match action:
+        case Export() | Archive():
+            slots = Slots(SlotKind.ACTIONS, action.remote, 1)
+            place = remote_place(action.remote, action.vm)
+        case Replicate() | CopyVm():
+            place = sr_place(action.target_pool, action.sr, action.vm)
+            slots = Slots(SlotKind.REPLICAS, place.name, 1)
+    return Claims(
+        (exports, slots, _vm_of_job(action)),
+        ((pool_place(action.pool, action.vm), Mode.READ), (place, Mode.APPEND)),
+    )
+
+
+def _vm_of_job(action: Snapshot | Sending) -> Slots:
+    return Slots(SlotKind.VMS, action.job, 1, action.vm)
 
 
 def pool_place(pool: PoolName, vm: VmUuid) -> Place:
@@ -126,7 +151,10 @@ def touched_by(claims: Claims) -> tuple[Place, ...]:
 
 
 def limit_of(kind: SlotKind, name: str, desired: Desired) -> int:
-    """Return how many of a resource may be taken at once; 1 where nobody says."""
+    """Return how many of a resource may be taken at once; 1 where nobody says.
+
+    VMs of a job: as many as there are, unless the job says.
+    """
     match kind:
         case SlotKind.SNAPSHOTS | SlotKind.EXPORTS:
             pool = desired.pools.get(PoolName(name))
@@ -134,7 +162,11 @@ def limit_of(kind: SlotKind, name: str, desired: Desired) -> int:
                 return 1
             return pool.snapshots_max if kind is SlotKind.SNAPSHOTS else pool.exports_max
         case SlotKind.REPLICAS:
-            return max((pool.replicas_max for pool in desired.pools.values()), default=1)
+            home = desired.pools.get(PoolName(name.rpartition("/")[0]))
+            return 1 if home is None else home.replicas_max
+        case SlotKind.VMS:
+            job = desired.jobs.get(JobName(name))
+            return (job.settings.vms_max if job is not None else 0) or sys.maxsize
         case SlotKind.ACTIONS:
             remote = desired.remotes.get(RemoteName(name))
             return 1 if remote is None else remote.actions_max

@@ -1,8 +1,9 @@
 """Rule: replicas on SRs: what an update stands on, which ones leave, what is left over.
 
-A replica can be updated by a difference if nobody started or changed it, and the snapshots that
-its disks equal are still on the pool of the VM. One that somebody started or changed is theirs:
-the next update makes a new replica beside it, and nothing of the old one is removed.
+A replica's point can be updated by a difference if the snapshots that its disks equal are still
+on the pool of the VM. A replica that somebody started or changed is theirs: the next update makes
+a new one beside it, from the last point, and only points of the old one leave, when their time has
+come.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from reconciler.desired.state import JobMode
 from reconciler.ids import DiskSnapshotUuid, PoolName, Stamp, VmUuid
 from reconciler.observed.pool import DiskSnapshot, PoolView
 from reconciler.observed.progress import PlaceKind
-from reconciler.observed.replica import Replica, ReplicaKind, ReplicaState
+from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState
 from reconciler.plan.actions import CleanReplica, DiskExport, ExportKind, PruneReplica
 from reconciler.plan.draft import Draft
 from reconciler.plan.lineage import has_base, keeps_failing
@@ -28,30 +29,34 @@ def disks(
 ) -> tuple[VmUuid | None, Stamp | None, tuple[DiskExport, ...]]:
     """Say which replica is updated, from which point of it, and how each disk gets there.
 
-    No replica: a new one is made, of whole disks. A disk that the replica lacks is added to it;
-    any other that cannot be updated makes a new replica of all of them, because a difference that
-    was replaced by a whole disk would leave the old points of the replica without theirs.
+    No replica: a new one is made, from a point if there is one. A disk that cannot be updated
+    comes whole, and only this disk, only there. deltas_fail: the pool could not read them, several
+    times.
     """
     newest = _newest(target)
     found = snapshot.snapshot.disks
-    whole = _reason_for_new(scope, newest, snapshot, deltas_fail=deltas_fail)
-    if newest is None or whole is not None:
-        reason = whole or Reason.FIRST_BACKUP
-        return None, None, tuple(_export(disk, reason) for disk in found)
-    equals = {disk.disk: disk.source for disk in newest.disks}
-    exports = tuple(
-        _export(disk, Reason.BASE_PRESENT, equals[disk.disk])
-        if disk.disk in equals
-        else _export(disk, Reason.DISK_ADDED)
-        for disk in found
-    )
-    return newest.replica, newest.stamp, exports
+    if newest is None:
+        return None, None, tuple(_export(disk, Reason.FIRST_BACKUP) for disk in found)
+    held = {disk.disk: disk for disk in newest.disks if disk.disk is not None}
+    exports = []
+    for disk in found:
+        known = None if disk.disk is None else held.get(disk.disk)
+        if known is None:
+            exports.append(_export(disk, Reason.DISK_ADDED))
+        elif (unfit := _unfit(scope, known, disk, snapshot.stamp)) is not None:
+            exports.append(_export(disk, unfit))
+        elif deltas_fail:
+            exports.append(_export(disk, Reason.DELTA_FAILED))
+        else:
+            reason = Reason.BASE_PRESENT if newest.clean else Reason.REPLICA_CHANGED
+            exports.append(_export(disk, reason, known.source))
+    return newest.replica if newest.clean else None, newest.stamp, tuple(exports)
 
 
 def bases(scope: Scope, target: Target) -> set[DiskSnapshotUuid]:
     """Return the disk snapshots that the next update of an SR's replica is a difference to."""
     newest = _newest(target) if target.site.kind is PlaceKind.SR else None
-    if newest is None or not newest.clean or scope.job.mode is not JobMode.INCREMENTAL:
+    if newest is None or scope.job.mode is not JobMode.INCREMENTAL:
         return set()
     return {disk.source for disk in newest.disks}
 
@@ -75,24 +80,12 @@ def _newest(target: Target) -> Replica | None:
     return None
 
 
-def _reason_for_new(
-    scope: Scope, newest: Replica | None, snapshot: MarkedSnapshot, *, deltas_fail: bool
-) -> Reason | None:
-    """Say why the newest replica cannot be updated; None if it can, or if there is none."""
-    if newest is None:
-        return None
-    if not newest.clean:
-        return Reason.REPLICA_CHANGED
-    held = {disk.disk: disk for disk in newest.disks}
-    for disk in snapshot.snapshot.disks:
-        known = held.get(disk.disk)
-        if known is None or disk.disk is None:
-            continue
-        if not has_base(scope, known.source, disk.disk, snapshot.stamp):
-            return Reason.REFERENCE_SNAPSHOT_LOST
-        if known.size_bytes > disk.size_bytes:
-            return Reason.DISK_SHRUNK
-    return Reason.DELTA_FAILED if deltas_fail else None
+def _unfit(scope: Scope, known: ReplicaDisk, disk: DiskSnapshot, stamp: Stamp) -> Reason | None:
+    """Say why a disk of a replica cannot take a difference; None if it can."""
+    assert disk.disk is not None
+    if not has_base(scope, known.source, disk.disk, stamp):
+        return Reason.REFERENCE_SNAPSHOT_LOST
+    return Reason.DISK_SHRUNK if known.size_bytes > disk.size_bytes else None
 
 
 def _export(disk: DiskSnapshot, reason: Reason, base: DiskSnapshotUuid | None = None) -> DiskExport:
@@ -110,16 +103,11 @@ def _export(disk: DiskSnapshot, reason: Reason, base: DiskSnapshotUuid | None = 
 # ── what leaves ───────────────────────────────────────────────────────────────────────────────────
 
 
-def is_somebodys(target: Target, point: Replica) -> bool:
-    """Say whether a person has started or changed the VM that a point is of."""
-    return any(not each.clean for each in target.replicas if each.replica == point.replica)
-
-
 def prunes(scope: Scope, target: Target, doomed: Sequence[Point]) -> list[PruneReplica]:
     """Return the actions that take points off an SR now; more may follow once these are done.
 
     The last point of a replica that is not updated any more takes the replica with it: it goes
-    when the others are gone.
+    when the others are gone. A replica that somebody uses stays theirs.
     """
     going = [point for point in doomed if isinstance(point, Replica)]
     left = {(point.replica, point.snapshot) for point in going}
@@ -133,6 +121,7 @@ def prunes(scope: Scope, target: Target, doomed: Sequence[Point]) -> list[PruneR
         ]
         abandoned = (
             point.kind is ReplicaKind.UPDATED
+            and point.clean
             and (current is None or current.replica != point.replica)
             and all((each.replica, each.snapshot) in left for each in of_vm)
         )

@@ -7,7 +7,6 @@ case:
 - points of no schedule the job has (made by hand, for a schedule that was removed, adopted);
 - points of a suspended schedule: a pause must not age anything away;
 - points with a broken chain: a person may still mend them;
-- replicas that somebody started or changed: they are theirs;
 - all points of a VM that the job does not choose, or cannot see, any more;
 - the newest good ones, as many as the guard's `goodMin` says.
 
@@ -22,7 +21,6 @@ from reconciler.desired.state import Job
 from reconciler.ids import VmUuid
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.progress import PlaceKind
-from reconciler.observed.replica import Replica
 from reconciler.plan import replica
 from reconciler.plan.actions import CleanSnapshot, Prune, PruneReplica
 from reconciler.plan.draft import Draft
@@ -96,14 +94,7 @@ def _doomed(world: World, scope: Scope, target: Target) -> tuple[Sequence[Point]
     good = good_points(world, scope, target)
     if len(good) < len(points):
         kept = _kept(scope.job, good, world.now)
-    doomed = [point for index, point in enumerate(good) if index not in kept]
-    if target.site.kind is PlaceKind.SR:
-        doomed = [
-            point
-            for point in doomed
-            if isinstance(point, Replica) and not replica.is_somebodys(target, point)
-        ]
-    return doomed, good
+    return [point for index, point in enumerate(good) if index not in kept], good
 
 
 def good_points(world: World, scope: Scope, target: Target) -> list[Point]:

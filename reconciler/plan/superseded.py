@@ -61,8 +61,8 @@ def _is_base(target: Target) -> bool:
     match target.points[-1]:
         case RestorePoint(archive=archive):
             return not archive
-        case Replica(kind=kind, clean=clean):
-            return kind is ReplicaKind.UPDATED and clean
+        case Replica(kind=kind):
+            return kind is ReplicaKind.UPDATED
         case _:
             return False
 

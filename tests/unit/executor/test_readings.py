@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.executor.readings import DeltaRefused, Readings, parties
+from reconciler.executor.readings import DeltaRefused, Readings
 from reconciler.executor.transfers import Gauge
 from reconciler.ids import (
     DiskSnapshotUuid,
@@ -396,16 +396,6 @@ async def test_a_full_that_is_refused_stays_refused(pool):
         with pytest.raises(XapiFailure):
             await readings.receive(part.id, part.disk, part.sink, opened, part.gauge)
     assert pool.opened == [BASE, None]
-
-
-def test_a_party_is_what_sends_one_snapshot():
-    other = SnapshotUuid("55555555-5555-4555-8555-555555555555")
-    actions = [export("a"), export("a", snapshot=other), export("b"), export("c", pool="east")]
-    assert [[action.remote for action in party] for party in parties(actions)] == [
-        ["a", "b"],
-        ["a"],
-        ["c"],
-    ]
 
 
 async def test_a_place_that_hangs_does_not_stall_the_others(pool, monkeypatch):

@@ -52,13 +52,14 @@ WEST, SR = PoolName("west"), SrUuid("5a5a5a5a")
 ON_SR = Place(PlaceKind.SR, "west/5a5a5a5a", VM)
 ON_REMOTE = Place(PlaceKind.REMOTE, "nas", VM)
 DISK = DiskExport(DiskUuid("d"), DiskSnapshotUuid("s"), ExportKind.FULL, Reason.FIRST_BACKUP)
+OTHER = replace(DISK, disk=DiskUuid("f"), snapshot=DiskSnapshotUuid("t"))
 THERE = replace(DISK, disk=DiskUuid("e"), reason=Reason.ALREADY_EXPORTED)
 
 ACTIONS: list[Action] = [
     Snapshot(EAST, VM, "web", JobName("j"), JobId("j"), (), NOW, Reason.SCHEDULED),
     Export(
         EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        (DISK, DISK, THERE), NOW, Reason.POINT_MISSING,
+        (DISK, OTHER, THERE), NOW, Reason.POINT_MISSING,
     ),
     Archive(
         EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
@@ -66,7 +67,7 @@ ACTIONS: list[Action] = [
     ),
     Replicate(
         EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        None, None, (DISK, DISK), NOW, Reason.POINT_MISSING,
+        None, None, (DISK, OTHER), NOW, Reason.POINT_MISSING,
     ),
     CopyVm(
         EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
@@ -120,13 +121,29 @@ def test_exports_are_counted_in_disks_that_are_sent() -> None:
     assert claims_of(export).slots == (
         Slots(SlotKind.EXPORTS, "east", 2),
         Slots(SlotKind.ACTIONS, "nas", 1),
+        Slots(SlotKind.VMS, "j", 1, VM),
     )
+
+
+def test_a_vm_goes_as_one_stream_where_it_goes_whole() -> None:
+    for action in ACTIONS:
+        if isinstance(action, Archive | CopyVm):
+            assert Slots(SlotKind.EXPORTS, "east", 1) in claims_of(action).slots
+
+
+def test_replicas_are_limited_by_the_pool_of_their_sr() -> None:
+    (replicate,) = (action for action in ACTIONS if isinstance(action, Replicate))
+    (slots,) = (each for each in claims_of(replicate).slots if each.kind is SlotKind.REPLICAS)
+    desired = wanting(job())
+    assert limit_of(slots.kind, slots.name, desired) == 1
+    west = replace(desired.pools[EAST], name=WEST, replicas_max=3)
+    assert limit_of(slots.kind, slots.name, replace(desired, pools={WEST: west})) == 3
 
 
 def test_one_snapshot_at_a_time_is_made_or_removed() -> None:
     for action in ACTIONS:
         if isinstance(action, Snapshot | CleanSnapshot):
-            assert claims_of(action).slots == (Slots(SlotKind.SNAPSHOTS, "east", 1),)
+            assert Slots(SlotKind.SNAPSHOTS, "east", 1) in claims_of(action).slots
 
 
 def test_limits_are_those_of_the_manifests() -> None:
@@ -136,6 +153,6 @@ def test_limits_are_those_of_the_manifests() -> None:
     assert limit_of(SlotKind.ACTIONS, "nas", desired) == 12
 
 
-@pytest.mark.parametrize("kind", SlotKind)
+@pytest.mark.parametrize("kind", [kind for kind in SlotKind if kind is not SlotKind.VMS])
 def test_what_nobody_describes_is_done_one_at_a_time(kind: SlotKind) -> None:
     assert limit_of(kind, "gone", Desired()) == 1
