@@ -1,0 +1,254 @@
+"""One job, three remotes: each disk leaves the pool once, and each remote answers for itself."""
+
+import asyncio
+import contextlib
+import errno
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.assembly import Reconciler
+from reconciler.catalog.chains import chain_keys
+from reconciler.catalog.read import read_vm
+from reconciler.clock import SteppedClock
+from reconciler.connections import Connections
+from reconciler.desired.state import Desired
+from reconciler.ids import RemoteName, VmUuid
+from reconciler.lab.lab import Lab
+from reconciler.lab.transfers import EXPORT, Transfer
+from reconciler.latest import Latest
+from reconciler.plan.actions import Export
+from reconciler.plan.reasons import Reason
+from reconciler.remotes.faults import Call, Fault
+from reconciler.remotes.file import FileRemote
+from reconciler.remotes.memory import MemoryFilesystem
+from reconciler.remotes.remote import Remote
+from reconciler.sources.files import ManifestFiles
+from reconciler.sources.secrets import read_secret
+from reconciler.status.report import Report
+from reconciler.transfer.restore import open_chain, write_raw
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+NAMES = ("attic", "barn", "cellar")
+MIB = 1 << 20
+DISK_BYTES = 16 * MIB
+
+
+@dataclass(frozen=True)
+class DiskFull(Fault):
+    """Nothing can be written beyond some byte of a file."""
+
+    beyond: int = 5 * MIB
+
+    def strikes(self, index: int, call: Call) -> bool:
+        return call.kind == "pwritev" and call.offset > self.beyond
+
+
+class Party:
+    """A reconciler with one job to three remotes, and how it stands."""
+
+    def __init__(self, reconciler: Reconciler, clock: SteppedClock) -> None:
+        self.reconciler = reconciler
+        self.clock = clock
+
+    async def until(self, seen: Callable[[Report], bool]) -> Report:
+        async with asyncio.timeout(60):
+            async for report in self.reconciler.report.follow():
+                if report is None:
+                    continue
+                assert not report.desired.problems
+                if seen(report):
+                    return report
+        raise AssertionError
+
+    async def until_moving(self, verb: str, count: int) -> None:
+        """Wait until so many bytes of each of three actions went by."""
+        async with asyncio.timeout(60):
+            while True:
+                moving = [one for one in self.reconciler.transfers() if one.action.verb == verb]
+                if len(moving) == len(NAMES) and all(one.done_bytes > count for one in moving):
+                    return
+                await asyncio.sleep(0.01)
+
+    async def restored(self, name: str, vm: str, output: Path) -> set[bytes]:
+        """The contents of all disks of the only point on a remote."""
+        remote = await self.reconciler.connections.remote(RemoteName(name))
+        (point,) = (await read_vm(remote, VmUuid(vm), self.clock.now())).points
+        contents = set()
+        for disk in point.disks:
+            keys = await chain_keys(remote, VmUuid(vm), point.stamp, disk.disk)
+            path = output / f"{name}-{disk.disk}.raw"
+            async with open_chain(remote, keys) as reader:
+                await write_raw(reader, str(path))
+            contents.add(path.read_bytes())
+        return contents
+
+
+def with_point(report: Report) -> set[str]:
+    """The remotes that have a point."""
+    return {
+        view.name
+        for view in report.observed.remotes.values()
+        if any(getattr(one, "points", ()) for one in getattr(view, "histories", {}).values())
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(served, directory: Path) -> AsyncIterator[Party]:
+    manifests = directory / "manifests"
+    manifests.mkdir()
+    (manifests / "password").write_text(served.password)
+    remotes = [
+        f"""\
+        ---
+        apiVersion: backup.reconciler.io/v1alpha1
+        kind: BackupRemote
+        metadata: {{name: {name}}}
+        spec: {{local: {{path: "{directory / name}"}}}}
+        """
+        for name in NAMES
+    ]
+    for name in NAMES:
+        (directory / name).mkdir()
+    targets = ", ".join(f"{{remoteRef: {{name: {name}}}}}" for name in NAMES)
+    pool = f"""\
+        apiVersion: backup.reconciler.io/v1alpha1
+        kind: XenPool
+        metadata: {{name: lab}}
+        spec:
+          urls: ["{served.url}"]
+          username: {served.user}
+          passwordFrom: {{file: "{manifests / "password"}"}}
+        """
+    job = f"""\
+        ---
+        apiVersion: backup.reconciler.io/v1alpha1
+        kind: BackupJob
+        metadata: {{name: nightly}}
+        spec:
+          poolRefs: [{{name: lab}}]
+          selector: {{matchTags: [prod]}}
+          targets: [{targets}]
+          runOnCreate: true
+          schedules: [{{name: night, cron: "0 2 * * *", timeZone: UTC, retention: {{last: 3}}}}]
+        """
+    text = "".join(textwrap.dedent(part) for part in (pool, *remotes, job))
+    (manifests / "world.yaml").write_text(text)
+    clock, desired = SteppedClock(NOW), Latest(Desired())
+    reconciler = Reconciler(desired, clock, lambda ref: read_secret(ref).reveal())
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(ManifestFiles([str(manifests)]).publish(desired)),
+            group.create_task(reconciler.run()),
+        ]
+        yield Party(reconciler, clock)
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.fixture
+def vm_of() -> Callable[[Lab], str]:
+    """Find the uuid of the lab's VM."""
+
+    def find(lab: Lab) -> str:
+        (found,) = [
+            row.text("uuid")
+            for row in lab.pool.database.rows("VM")
+            if row.text("name_label") == "web" and not row.flag("is_a_snapshot")
+        ]
+        return found
+
+    return find
+
+
+@pytest.fixture
+def vm(lab, vm_of) -> str:
+    return vm_of(lab)
+
+
+def contents_of(lab) -> set[bytes]:
+    return {lab.read_disk("web", position, 0, DISK_BYTES) for position in (0, 1)}
+
+
+def exported(lab) -> list[Transfer]:
+    return [one for one in lab.transfers.all if one.kind == EXPORT]
+
+
+def sent_once(lab) -> bool:
+    """Whether each of the two disks was exported in one go, and each of its blocks once."""
+    moved = exported(lab)
+    return len({one.object for one in moved}) == len(moved) == 2 and all(
+        set(lab.transfers.blocks_sent(one.object).values()) <= {1} for one in moved
+    )
+
+
+async def test_a_disk_is_read_once_for_three_remotes(lab, served, vm, tmp_path: Path) -> None:
+    async with running(served, tmp_path) as party:
+        await party.until(lambda report: with_point(report) == set(NAMES))
+        for name in NAMES:
+            assert await party.restored(name, vm, tmp_path) == contents_of(lab)
+    assert sent_once(lab)
+    data_bytes = sum(len(one.blocks) for one in exported(lab)) * 2 * MIB
+    assert data_bytes == 8 * MIB, "and nothing of the three remotes' in it"
+
+
+async def test_a_remote_that_fails_leaves_the_others_and_heals(
+    lab, served, vm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barn = MemoryFilesystem(fault=DiskFull(at=-1, number=errno.ENOSPC))
+    opened = await FileRemote.attach("barn", barn, threads=None)
+    of_others = Connections.remote
+
+    async def remote(self: Connections, name: RemoteName) -> Remote:
+        return opened if name == "barn" else await of_others(self, name)
+
+    monkeypatch.setattr(Connections, "remote", remote)
+    async with running(served, tmp_path) as party:
+        report = await party.until(lambda report: with_point(report) == {"attic", "cellar"})
+        assert sent_once(lab), "nothing was read again for those who went on"
+        for name in ("attic", "cellar"):
+            assert await party.restored(name, vm, tmp_path) == contents_of(lab)
+        report = await party.until(lambda report: bool(failures(report)))
+        assert failures(report) == {Reason.INSUFFICIENT_SPACE}
+        before = len(exported(lab))
+        barn.fault = None
+        party.clock.step(timedelta(hours=1))
+        await party.until(lambda report: with_point(report) == set(NAMES))
+        assert await party.restored("barn", vm, tmp_path) == contents_of(lab)
+        assert 0 < len(exported(lab)) - before <= 2, "read once more, for it alone"
+        assert not any(".partial" in path for path in barn.paths())
+
+
+def failures(report: Report) -> set[str]:
+    ended = report.observed.progress.ended.values()
+    return {str(attempt.reason) for attempt in ended if not attempt.succeeded}
+
+
+@pytest.mark.parametrize("cancelled", NAMES)
+async def test_a_part_that_is_cancelled_leaves_the_others(
+    make_lab, vm_of, tmp_path: Path, cancelled: str
+) -> None:
+    """Whichever of them it is: who opened the stream is nobody special."""
+    lab = make_lab(bandwidth_bytes_per_s=6 * MIB)
+    with lab.serve() as served:
+        async with running(served, tmp_path) as party:
+            await party.until_moving("export", 3 * MIB)
+            (part,) = [
+                one
+                for one in party.reconciler.transfers()
+                if isinstance(one.action, Export) and one.action.remote == cancelled
+            ]
+            party.reconciler._executor._tasks[part.id].cancel()
+            others = set(NAMES) - {cancelled}
+            await party.until(lambda report: with_point(report) >= others)
+            streams = [one for one in exported(lab) if one.blocks]
+            assert streams[0].blocks == [0, 2, 4, 6], "it was not read from the beginning again"
+            for name in others:
+                assert await party.restored(name, vm_of(lab), tmp_path) == contents_of(lab)
+            # The plan still asks for the point: it is made again, for this remote alone.
+            await party.until(lambda report: with_point(report) == set(NAMES))
+            assert await party.restored(cancelled, vm_of(lab), tmp_path) == contents_of(lab)
