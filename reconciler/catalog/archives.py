@@ -45,6 +45,7 @@ async def begin_archive(lock: VmLock, job: JobId, stamp: Stamp) -> str | None:
     another point has the name; LockLost, RemoteError.
     """
     if await _is_published(lock, job, stamp):
+        await lock.remote.settle(layout.metadata_key(lock.vm, stamp))
         await remove_mark(lock, stamp)
         return None
     await lock.verify()
@@ -82,7 +83,14 @@ async def remove_archive(lock: VmLock, stamp: Stamp) -> int:
     Of a point that has metadata, the mark alone. Raises LockLost, RemoteError.
     """
     freed_bytes = 0
-    if not await _has_metadata(lock, stamp):
+    metadata = layout.metadata_key(lock.vm, stamp)
+    if await _has_metadata(lock, stamp):
+        # It may have been written, or gone, a moment before a crash: what is done next must not
+        # outlive it.
+        await lock.remote.settle(metadata)
+    else:
+        await lock.verify()
+        await lock.remote.delete(metadata)
         for path in (layout.archive_path(stamp), layout.checksum_path(stamp)):
             key = layout.key_of(lock.vm, path)
             with contextlib.suppress(Missing):

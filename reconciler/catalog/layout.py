@@ -19,11 +19,11 @@ DATA = "data"
 CACHE = "cache.json.gz"
 
 _PARTIAL = ".partial"
-# What we make under temporary names: disks, archives, metadata, journals and caches, being written
-# or merged. Anything else that is hidden is somebody else's.
+# What we make under temporary names: disks, archives and marks of them, metadata, journals, caches,
+# being written or merged. Anything else that is hidden is somebody else's.
 _OURS = re.compile(
     r"\.(\d{8}T\d{6}Z(\.vhd|\.alias\.vhd|\.json|\.xva|\.xva\.checksum)"
-    r"|\.\d{8}T\d{6}Z(\.alias)?\.vhd\.merge\.json|cache\.json\.gz)"
+    r"|\.\d{8}T\d{6}Z((\.alias)?\.vhd\.merge\.json|\.xva\.partial)|cache\.json\.gz)"
     r"(\.[0-9a-z]{1,64})?\.(partial|merging)",
     re.ASCII,
 )

@@ -337,6 +337,9 @@ def point(report: Report, name: str) -> Description:
 def _files(located: Located, number: int) -> tuple[list[dict[str, Any]], str]:
     """List the files a disk is read from, tip first, as far as they can be followed."""
     path: str | None = located.point.disks[number].path
+    if located.point.archive:
+        size_bytes = located.point.size_bytes
+        return [{"path": path, "kind": "Archive", "fileBytes": size_bytes}], located.point.flaw
     try:
         chain = located.chain_of_disk(number)
         why = ""

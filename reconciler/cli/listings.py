@@ -353,7 +353,7 @@ def point_dict(
     point: RestorePoint, remote: RemoteName, chains: Chains, jobs_by_id: Mapping[JobId, str]
 ) -> dict[str, Any]:
     """Render a restore point for a program. chainLength: files of its longest chain."""
-    depths = [chains.depth(disk.path) for disk in point.disks]
+    depths = [1] if point.archive else [chains.depth(disk.path) for disk in point.disks]
     return {
         "name": point_name(remote, point),
         "vm": point.vm,
@@ -364,7 +364,7 @@ def point_dict(
         "job": jobs_by_id.get(point.job),
         "jobId": point.job,
         "schedules": list(point.schedules),
-        "kind": _kind(depths),
+        "kind": point.kind.value if point.archive else _kind(depths),
         "state": "Ok" if chains.is_whole(point) else "Broken",
         "chainLength": max(depths, default=0),
         "sizeBytes": point.size_bytes,

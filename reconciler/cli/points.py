@@ -36,7 +36,9 @@ class Located:
         return point_name(self.remote, self.point)
 
     def chains(self) -> tuple[tuple[DiskFile, ...], ...]:
-        """The files each disk is read from, tip first. Raises BrokenChain."""
+        """The files each disk is read from, tip first; none for an archive. Raises BrokenChain."""
+        if self.point.archive:
+            return ()
         return tuple(self.chain_of_disk(number) for number in range(len(self.point.disks)))
 
     def chain_of_disk(self, number: int) -> tuple[DiskFile, ...]:
@@ -45,6 +47,8 @@ class Located:
 
     def broken(self) -> str:
         """Why it cannot be restored; "" if it can."""
+        if self.point.archive:
+            return self.point.flaw
         try:
             self.chains()
         except BrokenChain as error:

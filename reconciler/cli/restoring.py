@@ -21,9 +21,9 @@ from reconciler.executor.dispatch import carry_out
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
-from reconciler.ids import PoolName, RemoteName
+from reconciler.ids import DiskUuid, PoolName, RemoteName
 from reconciler.latest import Latest
-from reconciler.observed.chain import DiskFile, PointDisk, RestorePoint
+from reconciler.observed.chain import DiskFile, PointDisk, PointKind, RestorePoint
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import RestoreDisk, RestoreVm
 from reconciler.plan.reasons import Reason
@@ -122,23 +122,25 @@ def action_of(request: Request, found: Located, clock: Clock) -> RestoreVm | Res
         vm=point.vm,
         vm_name=point.vm_name,
         stamp=point.stamp,
-        disk=disk_of(found, request.disk).disk,
+        disk=disk_of(found, request.disk),
         output=str(request.to_file),
         format=request.format,
         due=clock.now(),
     )
 
 
-def disk_of(found: Located, wanted: str) -> PointDisk:
+def disk_of(found: Located, wanted: str) -> DiskUuid:
     """Find a disk of a point by number, uuid or name. Raises Failure."""
+    if found.point.archive and not found.point.disks:
+        return DiskUuid(wanted)  # nobody listed them; the archive itself knows
     numbered = numbers_of(found.point)
     if wanted in numbered:
-        return numbered[wanted]
+        return numbered[wanted].disk
     disks = found.point.disks
     named = [disk for disk in disks if disk.disk == wanted.lower()]
     named = named or [disk for disk in disks if disk.name == wanted]
     if len(named) == 1:
-        return named[0]
+        return named[0].disk
     listed = ", ".join(f"{number} ({disk.name})" for number, disk in numbered.items())
     raise Failure(
         "several of its disks have this name" if named else "it has no such disk",
@@ -157,11 +159,10 @@ def numbers_of(point: RestorePoint) -> dict[str, PointDisk]:
 
 def plan_of(action: RestoreVm | RestoreDisk, found: Located) -> dict[str, Any]:
     """Say what would be read and made; sizes in bytes."""
-    chains = found.chains()
     disks = [
-        _disk(number, disk, chain)
-        for (number, disk), chain in zip(numbers_of(found.point).items(), chains, strict=True)
-        if isinstance(action, RestoreVm) or action.disk == disk.disk
+        each
+        for each in _disks(found)
+        if isinstance(action, RestoreVm) or action.disk == each["disk"]
     ]
     if isinstance(action, RestoreVm):
         name = action.name or f"{action.vm_name} ({action.stamp})"
@@ -173,8 +174,33 @@ def plan_of(action: RestoreVm | RestoreDisk, found: Located) -> dict[str, Any]:
         "vmName": found.point.vm_name,
         "takenAt": found.point.taken_at.isoformat(),
         "to": to,
-        "readBytesMax": sum(disk["readBytesMax"] for disk in disks),
+        # An archive is read once, and to its end, whatever is wanted of it.
+        "readBytesMax": found.point.size_bytes
+        if found.point.archive
+        else sum(disk["readBytesMax"] for disk in disks),
         "disks": disks,
+    }
+
+
+def _disks(found: Located) -> list[dict[str, Any]]:
+    numbered = numbers_of(found.point).items()
+    if found.point.archive:
+        return [_archived(number, disk, found.point) for number, disk in numbered]
+    return [
+        _disk(number, disk, chain)
+        for (number, disk), chain in zip(numbered, found.chains(), strict=True)
+    ]
+
+
+def _archived(number: str, disk: PointDisk, point: RestorePoint) -> dict[str, Any]:
+    archive = {"path": point.archive, "kind": point.kind.value, "fileBytes": point.size_bytes}
+    return {
+        "number": number,
+        "disk": disk.disk,
+        "name": disk.name,
+        "virtualBytes": disk.size_bytes,
+        "readBytesMax": point.size_bytes,
+        "chain": [archive],
     }
 
 
@@ -216,7 +242,9 @@ def plan_text(content: dict[str, Any]) -> str:
         deltas = len(disk["chain"]) - 1
         size = render_size(disk["virtualBytes"])
         noun = "delta" if deltas == 1 else "deltas"
-        lines.append(f"disk {disk['number']}   {disk['name']}, {size}, 1 full and {deltas} {noun}:")
+        archived = disk["chain"][0]["kind"] == PointKind.ARCHIVE
+        where = "in an archive" if archived else f"1 full and {deltas} {noun}"
+        lines.append(f"disk {disk['number']}   {disk['name']}, {size}, {where}:")
         lines += [
             f"           {file['kind']:<6}{render_size(file['fileBytes']):>10}  {file['path']}"
             for file in disk["chain"]

@@ -100,7 +100,8 @@ class EncryptedRemote:
 
     @property
     def traits(self) -> Traits:
-        return dataclasses.replace(self._inner.traits, reflink=False, patch=False, rename=False)
+        inner = self._inner.traits
+        return dataclasses.replace(inner, reflink=False, patch=False, rename=False, encrypted=True)
 
     @property
     def algorithm(self) -> Algorithm:

@@ -31,6 +31,8 @@ class Traits:
     rename: files are written under one name and given another (`create`, `publish`, `open` for
     writing); object stores cannot. exclusive: of many who `put_new` one key, one succeeds; where
     it is False the others may learn too late that they were not alone.
+    encrypted: what is written is encrypted on its way, so nothing that is told of it may lie beside
+    it in clear.
     """
 
     reflink: bool
@@ -41,6 +43,7 @@ class Traits:
     replace_open: bool = True
     rename: bool = True
     exclusive: bool = True
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

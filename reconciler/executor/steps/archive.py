@@ -46,7 +46,7 @@ async def run(action: Archive, tools: Tools) -> None:
             tools.gauge,
         )
         metadata = compose_full(action.stamp, action.job_id, action.schedules, records, size_bytes)
-        await publish_archive(lock, metadata, sink.md5)
+        await publish_archive(lock, metadata, None if remote.traits.encrypted else sink.md5)
 
 
 @contextlib.asynccontextmanager

@@ -142,6 +142,7 @@ def test_parsers_take_any_name(name):
         ".20260101T020000Z.xva.partial",
         ".20260101T020000Z.xva.0a1b2c.partial",
         ".20260101T020000Z.xva.checksum.0a1b2c.partial",
+        "..20260101T020000Z.xva.partial.0a1b2c.partial",
         "..20260101T020000Z.vhd.merge.json.0a1b.partial",
     ],
 )

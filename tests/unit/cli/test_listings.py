@@ -36,7 +36,14 @@ from reconciler.ids import (
     VmUuid,
     instant_of,
 )
-from reconciler.observed.chain import DiskFile, History, PointDisk, RestorePoint
+from reconciler.observed.chain import (
+    Chains,
+    DiskFile,
+    History,
+    PointDisk,
+    PointKind,
+    RestorePoint,
+)
 from reconciler.observed.pool import Disk, PoolView, PowerState, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
@@ -196,6 +203,15 @@ def test_points_say_what_can_be_restored(report: Report) -> None:
     ]
     assert listing.names[0] == f"{WEB}/{FULL}@nas1"
     assert [item["chainLength"] for item in listing.items] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(("flaw", "state"), [("", "Ok"), ("it is missing", "Broken")])
+def test_archives_are_listed_by_their_kind_and_have_no_chain(flaw: str, state: str) -> None:
+    archived = {"kind": PointKind.ARCHIVE, "archive": f"{FULL}.xva", "flaw": flaw, "disks": ()}
+    point = replace(point_of(FULL), **archived)
+    content = listings.point_dict(point, NAS, Chains({}), {})
+    assert (content["kind"], content["state"]) == ("Archive", state)
+    assert (content["chainLength"], content["disks"]) == (1, 0)
 
 
 @pytest.mark.parametrize("how", list(Format))

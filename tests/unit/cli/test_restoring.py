@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from reconciler.ids import (
     VmUuid,
     instant_of,
 )
-from reconciler.observed.chain import DiskFile, History, PointDisk, RestorePoint
+from reconciler.observed.chain import DiskFile, History, PointDisk, PointKind, RestorePoint
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
@@ -91,14 +92,49 @@ def test_disks_have_the_numbers_of_their_positions() -> None:
 
 def test_a_disk_is_named_by_number_uuid_or_name() -> None:
     found = located("0", "2", "3")
-    assert disk_of(found, "2").disk == "uuid-1"
-    assert disk_of(found, "UUID-2").disk == "uuid-2"
-    assert disk_of(found, "disk \x1b1").disk == "uuid-2"
+    assert disk_of(found, "2") == "uuid-1"
+    assert disk_of(found, "UUID-2") == "uuid-2"
+    assert disk_of(found, "disk \x1b1") == "uuid-2"
     with pytest.raises(Failure, match="no such disk") as caught:
         disk_of(found, "1")
     assert "0 (disk" in caught.value.hint
     with pytest.raises(Failure, match="several of its disks"):
         disk_of(found, "disk \x1b0")
+
+
+def archived(found: Located, *, listed: bool = True, flaw: str = "") -> Located:
+    """The same point, as an archive."""
+    disks = found.point.disks if listed else ()
+    archive = {"kind": PointKind.ARCHIVE, "archive": f"{DELTA}.xva", "flaw": flaw}
+    return replace(found, point=replace(found.point, disks=disks, **archive))
+
+
+def test_a_disk_of_an_archive_that_lists_none_is_asked_for_as_it_was_named() -> None:
+    found = located("0", "1")
+    assert disk_of(archived(found), "1") == "uuid-1"
+    assert disk_of(archived(found, listed=False), "1") == "1"
+    with pytest.raises(Failure, match="no such disk"):
+        disk_of(archived(found), "7")
+
+
+@pytest.mark.parametrize("words", [{"to_pool": LAB}, {"disk": "1", "to_file": Path("/x")}])
+def test_an_archive_is_read_once_and_to_its_end(words: dict[str, object]) -> None:
+    found = archived(located("0", "1"))
+    action = action_of(request(**words), found, SteppedClock(NOW))
+    content = plan_of(action, found)
+    assert content["readBytesMax"] == GIB
+    wanted = ["0", "1"] if "to_pool" in words else ["1"]
+    assert [disk["number"] for disk in content["disks"]] == wanted
+    assert content["disks"][0]["chain"] == [
+        {"path": f"{DELTA}.xva", "kind": "Archive", "fileBytes": GIB}
+    ]
+    assert "in an archive:" in plan_text(content)
+
+
+def test_a_flawed_archive_says_so() -> None:
+    found = archived(located("0"), flaw="x.xva is missing")
+    assert found.broken() == "x.xva is missing"
+    assert archived(located("0")).broken() == ""
 
 
 def test_only_what_is_needed_is_looked_at(tmp_path: Path) -> None:
