@@ -130,7 +130,6 @@ def check_mergeable(history: History, target: str, source: str) -> None:
         raise NotSafe(target, f"{source} is in another directory")
     if parsed(target).blocks != parsed(source).blocks:
         raise NotSafe(target, f"{source} is of the other layout")
-    begun = any((item.target, item.source) == (target, source) for item in history.merges)
     for item in history.merges:
         concerned = {item.target, item.source} & {target, source}
         if concerned and (item.target, item.source) != (target, source):
@@ -139,16 +138,23 @@ def check_mergeable(history: History, target: str, source: str) -> None:
         if any(disk.path == target for disk in point.disks):
             raise NotSafe(target, f"restore point {point.stamp} needs it")
     file = history.files.get(target)
-    if file is None:
-        return
+    if file is not None:
+        _check_alone(history, file, source)
+
+
+def _check_alone(history: History, file: DiskFile, source: str) -> None:
+    """Raise NotSafe if anything but the source may stand on a file that is to be folded into it."""
+    begun = any((item.target, item.source) == (file.path, source) for item in history.merges)
     for unreadable in history.unreadable:
         if _might_need(unreadable.path, file):
-            raise NotSafe(target, f"{unreadable.path} is not understood; it may need it")
+            raise NotSafe(file.path, f"{unreadable.path} is not understood; it may need it")
     for other in history.files.values():
-        if other.parent_path == target and other.path != source and not begun:
-            raise NotSafe(target, f"{other.file_name} stands on it")
+        if begun and other.path == source:
+            continue  # Xen Orchestra removes the newer one, in parts, before it is done
+        if other.parent_path == file.path and other.path != source and not begun:
+            raise NotSafe(file.path, f"{other.file_name} stands on it")
         if other.directory == file.directory and other.state is FileState.BROKEN:
-            raise NotSafe(target, f"{other.file_name} is broken ({other.why})")
+            raise NotSafe(file.path, f"{other.file_name} is broken ({other.why})")
 
 
 def why_broken(files: Mapping[str, DiskFile], path: str) -> str:

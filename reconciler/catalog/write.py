@@ -35,6 +35,7 @@ from reconciler.observed.chain import DiskFile, History, RestorePoint
 from reconciler.remotes.errors import Missing
 from reconciler.transfer.block_directory import alias_content, remove_tree
 from reconciler.transfer.merge import merge
+from reconciler.transfer.merge_blocks import merge_blocks
 
 
 async def find_disk(lock: VmLock, path: str, snapshot: DiskSnapshotUuid) -> DiskFile | None:
@@ -160,13 +161,12 @@ async def merge_disk(
     history = await read.read_afresh(lock.remote, lock.vm)
     check_mergeable(history, target, source)
     await lock.verify()
-    await merge(
-        lock.remote,
-        layout.key_of(lock.vm, target),
-        layout.key_of(lock.vm, source),
-        layout.journal_of(layout.key_of(lock.vm, target)),
-        on_progress=on_progress,
-    )
+    keys = layout.key_of(lock.vm, target), layout.key_of(lock.vm, source)
+    if layout.is_alias(target):
+        await merge_blocks(lock.remote, *keys, on_progress=on_progress)
+    else:
+        journal = layout.journal_of(keys[0])
+        await merge(lock.remote, *keys, journal, on_progress=on_progress)
     history = await read.read_afresh(lock.remote, lock.vm)
     await _describe_anew(lock, history, source)
     return history.files.get(source)

@@ -159,6 +159,11 @@ class BlockDirectorySink:
             return frozenset()
         listing = await list_blocks(self._remote, self._directory)
         await each(listing.strays, self._remote.delete, at_once=_AT_ONCE)
+        # The last names may not be durable: that try did not live to see to it. Settling one block
+        # of a directory settles the names of all.
+        keys = (block_key(self._directory, block) for block in listing.blocks)
+        one_of_each = {key.rpartition("/")[0]: key for key in keys}
+        await each(one_of_each.values(), self._remote.settle, at_once=_AT_ONCE)
         return listing.blocks
 
     async def _remove_others(self, present: Presence) -> None:

@@ -35,7 +35,8 @@ class MergeJournal:
 
     Empty if the journal cannot be read: then nothing is known but that a merge was begun.
     target_uuid, newest_uuid: what the footers said before the merge.
-    disk_bytes: size of the result, 0 while it is not known.
+    disk_bytes: size of the result, 0 while it is not known. data: in block mode, names of the
+    directories in `data` that nobody needs when the merge is done; of our own merges only.
     """
 
     chain: tuple[str, ...]
@@ -43,9 +44,10 @@ class MergeJournal:
     newest_uuid: str
     step: Step
     disk_bytes: int = 0
+    data: tuple[str, ...] = ()
 
     def render(self) -> bytes:
-        """Render as Xen Orchestra does; `reconciler` is ours, and nothing depends on it."""
+        """Render as Xen Orchestra does; `reconciler` is ours, and no other needs it."""
         fields = {
             "child": {"uuid": self.newest_uuid},
             "parent": {"uuid": self.target_uuid},
@@ -56,7 +58,7 @@ class MergeJournal:
             "mergedDataSize": 0,
             "step": self.step.value,
             "diskSize": self.disk_bytes,
-            "reconciler": {"version": _VERSION},
+            "reconciler": {"version": _VERSION, "data": list(self.data)},
         }
         return json.dumps(fields).encode()
 
@@ -80,6 +82,7 @@ class MergeJournal:
             target_uuid=_uuid_in(fields.get("parent")),
             newest_uuid=_uuid_in(fields.get("child")),
             step=Step.CLEANUP if cleanup else Step.BLOCKS,
+            data=_data_in(fields.get("reconciler")),
         )
 
 
@@ -103,6 +106,13 @@ def _is_file_name(value: object) -> bool:
         and value not in ("", ".", "..")
         and not any(character in value for character in "/\\\0")
     )
+
+
+def _data_in(ours: object) -> tuple[str, ...]:
+    names = ours.get("data") if isinstance(ours, dict) else None
+    if not isinstance(names, list) or not all(map(_is_file_name, names)):
+        return ()
+    return tuple(name for name in names if name.endswith(".vhd"))
 
 
 def _uuid_in(value: object) -> str:

@@ -16,14 +16,17 @@ import pytest
 from reconciler.catalog import layout, read, write
 from reconciler.catalog.chains import chain_keys_of
 from reconciler.catalog.errors import CatalogError
+from reconciler.catalog.incoming import sink_for
 from reconciler.catalog.lock import vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
 from reconciler.clock import SteppedClock
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+from reconciler.observed.chain import disk_name
 from reconciler.remotes.errors import RemoteError
+from reconciler.transfer.block_codec import BlockWorkers
 from reconciler.transfer.chain_reader import open_chain
 from reconciler.transfer.errors import TransferError
-from reconciler.transfer.export import receive_vhd
+from reconciler.transfer.fanout import fan_out
 from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.encoder import Layout, Packing
@@ -87,12 +90,14 @@ class World:
     vm: str = VM
     now: datetime = NOW
     disks: list = field(default_factory=lambda: DISKS)
+    blocks: bool = False
+    workers: BlockWorkers = field(default_factory=lambda: BlockWorkers(2))
 
     def lock(self, remote):
         return vm_lock(remote, VM, SteppedClock(NOW))
 
     def path(self, stamp, disk):
-        return layout.disk_path(JOB, disk, stamp)
+        return layout.disk_path(JOB, disk, stamp, blocks=self.blocks)
 
     # ── what steps do ────────────────────────────────────────────────────────────────────────
 
@@ -103,10 +108,13 @@ class World:
                 uuid, path = snapshot_of(stamp, disk), self.path(stamp, disk)
                 if await write.find_disk(lock, path, uuid):
                     continue
-                below = (snapshot_of(parent, disk), f"{parent}.vhd") if parent else (None, None)
+                name = disk_name(parent, blocks=self.blocks) if parent else None
+                below = (snapshot_of(parent, disk), name) if parent else (None, None)
                 stream = Sent(blocks, uuid, below if parent else None)
-                key = layout.partial_of(layout.key_of(VM, path))
-                await receive_vhd(stream, remote, key, Identity(uuid, *below))
+                sink = await sink_for(lock, path, Identity(uuid, *below), self.workers)
+                outcome = (await fan_out(stream, {"cellar": sink}))["cellar"]
+                if isinstance(outcome, Exception):
+                    raise outcome
                 await write.publish_disk(lock, path)
             refs = {f"OpaqueRef:{disk[-1]}": disk for disk in self.disks}
             records = PointRecords(
@@ -181,7 +189,7 @@ class World:
         if case not in self.verdicts:
             keys = await chain_keys_of(remote, VM, disk.path)
             buffer, found = bytearray(BLOCK), {}
-            async with open_chain(remote, keys) as reader:
+            async with open_chain(remote, keys, self.workers) as reader:
                 for block in reader.blocks():
                     await reader.read_block_into(memoryview(buffer), block)
                     assert buffer == buffer[:1] * BLOCK, f"block {block} is mixed up"
