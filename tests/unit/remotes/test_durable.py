@@ -218,3 +218,13 @@ def test_elsewhere_a_refusal_is_one():
     filesystem.fault = Fault(at=len(filesystem.calls) + 3, number=errno.EACCES)
     with pytest.raises(PermissionError):
         durable.put("f", b"new")
+
+
+def test_what_is_copied_is_durable_even_if_its_writer_did_not_care():
+    """Xen Orchestra syncs nothing; a second name for what may be lost would be no copy."""
+    filesystem = MemoryFilesystem()
+    filesystem.create("theirs").pwritev([b"content"], 0)
+    filesystem.sync_directory("")
+    durable_on(filesystem).copy("theirs", "ours", reflink=False, wanted=lambda: True)
+    for crash in filesystem.crashes_now():
+        assert MemoryFilesystem(crash.seen).content("ours").whole() == b"content"

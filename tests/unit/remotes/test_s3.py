@@ -328,3 +328,22 @@ def test_reads_near_one_another_are_one():
     dense = list(range(0, 20 * 2**20, 4096))
     assert [offset for run in runs_of(dense, 4096) for offset in run] == dense
     assert all(run[-1] + 4096 - run[0] <= 8 * 2**20 for run in runs_of(dense, 4096))
+
+
+class Short:
+    """What the library would give if it took a broken connection for the end."""
+
+    def __init__(self):
+        self.meta = {"size": 10}
+
+    async def _pieces(self):
+        yield b"only this"
+
+    def stream(self, min_chunk_size):
+        return self._pieces()
+
+
+async def test_an_end_that_comes_too_early_is_no_end(scripted):
+    remote = await remote_at(scripted)
+    with pytest.raises(Unavailable, match="last 1 bytes"):
+        [piece async for piece in remote._pieces("f", Short())]
