@@ -63,6 +63,8 @@ def rclone_server(area: Path, *options: str) -> Iterator[S3Server]:
     command = [
         program("rclone"),
         *("serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"),
+        # Its memory of directories keeps objects that are gone, if several wrote them at once.
+        *("--dir-cache-time", "1ms"),
         *("--config", os.devnull, *options, str(root)),
     ]
     with serving(command, port, area / "rclone.log") as server:
