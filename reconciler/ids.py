@@ -28,7 +28,7 @@ Stamp = NewType("Stamp", str)
 """When a restore point was taken, as it stands in file names: `20260101T020000Z`, UTC."""
 ActionId = NewType("ActionId", str)
 RunId = NewType("RunId", str)
-"""One slot of a job, or one request for it: `<namespace>/<job>/20260101T020000Z`."""
+"""One slot of a job, or one request for it: `<job>/20260101T020000Z`."""
 SrUuid = NewType("SrUuid", str)
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

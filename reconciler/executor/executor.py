@@ -62,6 +62,7 @@ class Executor:
         self._records = records
         self._clock = clock
         self._tasks: dict[ActionId, asyncio.Task[None]] = {}
+        self._cancelled: dict[ActionId, Cancel] = {}
         self._export_slots: dict[PoolName, asyncio.Semaphore] = {}
         self._block_workers = BlockWorkers()
 
@@ -82,8 +83,11 @@ class Executor:
         A plan is judged by the very picture it was made from: with a newer one, an action that was
         planned on an old view would pass for one that was planned on the new.
         """
-        for cancelled in report.plan.cancel:
-            if (task := self._tasks.get(cancelled.action)) is not None:
+        for cancel in report.plan.cancel:
+            task = self._tasks.get(cancel.action)
+            # Once: it takes its time to end, during which the plan says so again.
+            if task is not None and cancel.action not in self._cancelled:
+                self._cancelled[cancel.action] = cancel
                 task.cancel()
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
@@ -116,25 +120,31 @@ class Executor:
             )
 
     async def _take_part(self, action: Action, started_at: datetime, readings: Readings) -> None:
-        with readings.taking_part(id_of(action)):
-            await self._carry_out(action, started_at, readings)
-
-    async def _carry_out(self, action: Action, started_at: datetime, readings: Readings) -> None:
-        """Run one step to its end. Only a cancelled process lets an exception out."""
+        id_ = id_of(action)
         gauge = self.transfers.begin(action, started_at)
-        row = gauge.row = await self._records.begin(action, started_at)
-        bind_contextvars(run=run_of(action), action=id_of(action))
-        log.info("action started", **_fields(action), reason=action.reason)
+        attempt = self._attempt(action, None)
         try:
+            with readings.taking_part(id_):
+                attempt = await self._carry_out(action, gauge, started_at, readings)
+        finally:
+            self._note_end(action, attempt)
+
+    async def _carry_out(
+        self, action: Action, gauge: Gauge, started_at: datetime, readings: Readings
+    ) -> Attempt:
+        """Run one step to its end. Only a cancelled process lets an exception out."""
+        try:
+            gauge.row = await self._records.begin(action, started_at)
+            bind_contextvars(run=run_of(action), action=id_of(action))
+            log.info("action started", **_fields(action), reason=action.reason)
             async with stall_watch(gauge, self._stall_s(action)):
                 await carry_out(action, self._tools(gauge, readings))
         except asyncio.CancelledError:
-            cancel = self._cancel_of(id_of(action))
+            cancel = self._cancelled.get(id_of(action))
             attempt = self._attempt(action, cancel)
-            log.info("action ended early", **_fields(action), reason=attempt.reason)
             outcome = attempt.reason if cancel is not None else "Interrupted"
-            await asyncio.shield(self._note_record(row, attempt, gauge, outcome))
-            self._note_end(action, attempt)
+            log.info("action ended early", **_fields(action), reason=attempt.reason)
+            await self._note_record(action, attempt, gauge, outcome)
             if cancel is None:
                 raise
         except Exception as error:
@@ -147,19 +157,12 @@ class Executor:
                 again=str(attempt.not_before),
                 exc_info=error if attempt.reason == Reason.INTERNAL_ERROR else None,
             )
-            await self._note_record(row, attempt, gauge, "Failed")
-            self._note_end(action, attempt)
+            await self._note_record(action, attempt, gauge, "Failed")
         else:
             attempt = Attempt(ended_at=self._clock.now(), succeeded=True)
             log.info("action ended", **_fields(action), bytes=gauge.done_bytes)
-            await self._note_record(row, attempt, gauge, "Succeeded")
-            self._note_end(action, attempt)
-
-    def _cancel_of(self, action: ActionId) -> Cancel | None:
-        """The plan's word that an action is to end, if it has said so."""
-        report = self._report.value
-        cancels = report.plan.cancel if report is not None else ()
-        return next((cancel for cancel in cancels if cancel.action == action), None)
+            await self._note_record(action, attempt, gauge, "Succeeded")
+        return attempt
 
     def _stall_s(self, action: Action) -> float | None:
         job = self._desired.value.jobs.get(getattr(action, "job", None) or JobName(""))
@@ -209,6 +212,7 @@ class Executor:
         progress = self._progress.value
         touched = dict.fromkeys(touched_by(claims_of(action)), attempt.ended_at)
         self._tasks.pop(id_, None)
+        self._cancelled.pop(id_, None)
         self.transfers.end(action)
         self._progress.put(
             Progress(
@@ -219,10 +223,15 @@ class Executor:
             )
         )
 
-    async def _note_record(self, row: int, attempt: Attempt, gauge: Gauge, outcome: str) -> None:
-        await self._records.end(
-            row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
+    async def _note_record(
+        self, action: Action, attempt: Attempt, gauge: Gauge, outcome: str
+    ) -> None:
+        """Write down how an action ended. From here on no plan's word ends it any more."""
+        self._tasks.pop(id_of(action), None)
+        written = self._records.end(
+            gauge.row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
         )
+        await asyncio.shield(written)
 
 
 def _detach_s(party: Sequence[Action], desired: Desired) -> float | None:
