@@ -53,8 +53,9 @@ async def write_archived_disk(
     told = 0
     async with new_local_file(path) as file:
         async for piece in pieces:
+            known = extraction.disk
             await file.run(extraction.take(piece))
-            if extraction.disk is not None and told == 0:
+            if known is None and extraction.disk is not None:
                 on_expected(extraction.disk.virtual_bytes)
             on_progress(extraction.reached - told)
             told = extraction.reached
