@@ -18,6 +18,7 @@ from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
+from reconciler.executor.rates import Rates
 from reconciler.executor.readings import Readings
 from reconciler.executor.records import Records
 from reconciler.executor.stalls import stall_watch
@@ -64,6 +65,7 @@ class Executor:
         self._tasks: dict[ActionId, asyncio.Task[None]] = {}
         self._cancelled: dict[ActionId, Cancel] = {}
         self._export_slots: dict[PoolName, asyncio.Semaphore] = {}
+        self._rates = Rates(desired)
         self._block_workers = BlockWorkers()
 
     async def run(self) -> None:
@@ -113,6 +115,7 @@ class Executor:
             party,
             detach_s=_detach_s(party, desired),
             stall_s=self._stall_s(party[0]),
+            rates=self._rates.of(party[0]),
         )
         for id_, action in zip(ids, party, strict=True):
             self._tasks[id_] = group.create_task(

@@ -30,7 +30,9 @@ from reconciler.plan.actions import (
     Replicate,
     id_of,
 )
+from reconciler.remotes.rate import Rate
 from reconciler.transfer.fanout import ByteFanOut, DiskFanOut
+from reconciler.transfer.limited_source import LimitedByteSource, LimitedOpenSource
 from reconciler.transfer.narrowing import NarrowingSink, read_table
 from reconciler.transfer.sink import ByteSink, DiskSink, Received
 from reconciler.transfer.source import ByteSource, OpenSource
@@ -92,7 +94,8 @@ class Readings:
 
     group: where the readings run, longer than any part. detach_s, join_s: as in `Lines` and
     `Rendezvous`. stall_s: after which a part is ended for which nothing moves; whoever it waits
-    for is left behind before that, so that one place that hangs does not end them all.
+    for is left behind before that, so that one place that hangs does not end them all. rates: to
+    which all that is read is held.
     """
 
     def __init__(
@@ -103,7 +106,9 @@ class Readings:
         detach_s: float | None = None,
         stall_s: float | None = None,
         join_s: float = JOIN_S,
+        rates: Sequence[Rate] = (),
     ) -> None:
+        self._rates = rates
         self._detach_s = detach_s
         self._stall_s = None if stall_s is None else stall_s * _BLAME
         self._disks = Rendezvous[DiskSnapshotUuid, _Member[NarrowingSink], _SharedDisk](
@@ -161,7 +166,7 @@ class Readings:
 
         async def read(fan: ByteFanOut) -> None:
             async with opened() as source:
-                await fan.read(source)
+                await fan.read(LimitedOpenSource(source, self._rates))
 
         fan = await self._archives.join(part, compression, _Member(sink, gauge), read)
         return await fan.feed(part)
@@ -201,7 +206,7 @@ class Readings:
         base = await _widest(fan, open_disk)
         try:
             async with open_disk(base) as source:
-                await fan.read(source)
+                await fan.read(LimitedByteSource(source, self._rates))
                 return
         except (XapiFailure, StreamRefused, VhdUnsupported) as error:
             if base is None or not _refuses_delta(error):
@@ -212,7 +217,7 @@ class Readings:
             # Better the whole disk now than no point; the next delta stands on it.
             log.warning("delta refused, sending it whole", snapshot=snapshot, why=str(error))
         async with open_disk(None) as source:
-            await fan.read(source)
+            await fan.read(LimitedByteSource(source, self._rates))
 
 
 async def _widest(fan: _SharedDisk, open_disk: OpenDisk) -> DiskSnapshotUuid | None:

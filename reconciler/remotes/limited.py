@@ -1,63 +1,16 @@
 """A remote in a skin that holds its traffic to a rate, whoever uses it and however many do.
 
 What goes to the remote and comes from it counts; what the remote does by itself (copies, moves,
-shared extents) does not. Users take turns in small slices, so that a long transfer never shuts out
-a short one. One who waits can be cancelled, and has then taken nothing.
+shared extents) does not.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Protocol
 
 from reconciler.remotes.filesystem import Piece, Space, Stat
+from reconciler.remotes.rate import Rate
 from reconciler.remotes.remote import Entry, Move, Remote, RemoteFile, Traits, Upload
-
-_SLICE_S = 0.05
-_SLICE_BYTES_MIN = 4096
-
-
-class Stopwatch(Protocol):
-    """Time that passes evenly, whatever is done to the machine's clock."""
-
-    def now_s(self) -> float: ...
-
-    async def sleep(self, seconds: float) -> None: ...
-
-
-class LoopStopwatch:
-    """The event loop's own time."""
-
-    def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Rate:
-    """bytes_per_s: on the average, from the first byte on; bursts are a slice (50 ms)."""
-
-    def __init__(self, bytes_per_s: int, stopwatch: Stopwatch | None = None) -> None:
-        assert bytes_per_s > 0
-        self._bytes_per_s = bytes_per_s
-        self._slice_bytes = max(int(bytes_per_s * _SLICE_S), _SLICE_BYTES_MIN)
-        self._stopwatch = stopwatch or LoopStopwatch()
-        self._turns = asyncio.Lock()  # first come, first served
-        self._free_at_s = 0.0
-
-    async def take(self, count: int) -> None:
-        """Return once `count` bytes may pass."""
-        while count > 0:
-            taken = min(count, self._slice_bytes)
-            async with self._turns:
-                while (wait_s := self._free_at_s - self._stopwatch.now_s()) > 0:
-                    await self._stopwatch.sleep(wait_s)
-                now_s = self._stopwatch.now_s()
-                # Waking late is made up for, up to a slice; idling is not saved up.
-                self._free_at_s = max(self._free_at_s, now_s - _SLICE_S) + taken / self._bytes_per_s
-            count -= taken
 
 
 class LimitedRemote:

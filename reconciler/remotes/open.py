@@ -8,10 +8,11 @@ from typing import assert_never
 from reconciler.remotes.encrypted import EncryptedRemote, expect_not_encrypted
 from reconciler.remotes.errors import Missing
 from reconciler.remotes.file import THREADS, FileRemote
-from reconciler.remotes.limited import LimitedRemote, Rate
+from reconciler.remotes.limited import LimitedRemote
 from reconciler.remotes.mounting import Mounter
 from reconciler.remotes.places import LocalPlace, Place, S3Place
 from reconciler.remotes.posix import PosixFilesystem
+from reconciler.remotes.rate import Rate
 from reconciler.remotes.remote import Remote
 from reconciler.remotes.s3 import S3Remote
 from reconciler.remotes.shares import NfsPlace, SharePlace, SmbPlace

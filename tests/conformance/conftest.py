@@ -21,10 +21,11 @@ from uml import require
 from reconciler.remotes.encrypted import EncryptedRemote
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.filesystem import Filesystem
-from reconciler.remotes.limited import LimitedRemote, Rate
+from reconciler.remotes.limited import LimitedRemote
 from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.places import S3Place
 from reconciler.remotes.posix import PosixFilesystem
+from reconciler.remotes.rate import Rate
 from reconciler.remotes.remote import Remote
 from reconciler.remotes.s3 import S3Remote
 

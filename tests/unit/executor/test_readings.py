@@ -23,6 +23,7 @@ from reconciler.ids import (
 )
 from reconciler.plan.actions import DiskExport, Export, ExportKind, id_of
 from reconciler.plan.reasons import Reason
+from reconciler.remotes.rate import Rate
 from reconciler.transfer.sink import Received, StalledSink
 from reconciler.transfer.source import StreamError, StreamTruncated
 from reconciler.vhd.encoder import Layout, Packing
@@ -215,6 +216,26 @@ async def test_a_disk_is_read_once_for_all_with_the_same_base(pool):
     assert all(part.sink.blocks == [1, 0] for part in parts)
     assert [part.gauge.done_bytes for part in parts] == [len(stream_of(BASE))] * 3
     assert all(part.gauge.read().total_bytes >= 2 * BLOCK_RECORD for part in parts)
+
+
+class Counting(Rate):
+    """A rate that lets everything pass, and counts it."""
+
+    def __init__(self):
+        super().__init__(1 << 40)
+        self.taken = 0
+
+    async def take(self, count):
+        self.taken += count
+
+
+@pytest.mark.parametrize("refusal", [None, REFUSED])
+async def test_what_is_read_counts_once_however_many_want_it(pool, refusal):
+    pool.refusal = refusal  # then the whole disk is read instead
+    rates = [Counting(), Counting()]
+    await run([Part(export(remote)) for remote in "abc"], pool, rates=rates)
+    read = len(stream_of(None if refusal else BASE))
+    assert all(read <= rate.taken < read + BLOCK for rate in rates)
 
 
 async def test_where_bases_differ_the_widest_is_read_once_and_each_gets_its_own(pool):

@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from reconciler.remotes.file import FileRemote
-from reconciler.remotes.limited import LimitedRemote, Rate
+from reconciler.remotes.limited import LimitedRemote
 from reconciler.remotes.memory import MemoryFilesystem
+from reconciler.remotes.rate import Rate
 from reconciler.remotes.remote import Move
 
 MIB = 1024 * 1024
@@ -89,6 +90,27 @@ async def test_who_is_cancelled_takes_nothing_and_holds_up_nobody():
     long.cancel()
     await steps.run(long, asyncio.create_task(rate.take(MIB)))
     assert steps.now_s() - began_s <= 1.2
+
+
+async def test_a_limit_that_changes_holds_for_those_who_wait_already():
+    steps = Steps()
+    limit = MIB
+    rate = Rate(lambda: limit, steps)
+    began_s = steps.now_s()
+    slow = asyncio.create_task(rate.take(100 * MIB))
+
+    async def hurry():
+        nonlocal limit
+        await steps.sleep(10)
+        limit = 90 * MIB
+
+    await steps.run(slow, asyncio.create_task(hurry()))
+    assert 10.9 <= steps.now_s() - began_s <= 11.1
+    limit = None
+    assert not rate.is_limited
+    began_s = steps.now_s()
+    await rate.take(1000 * MIB)
+    assert steps.now_s() == began_s
 
 
 @pytest.fixture
