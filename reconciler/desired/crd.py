@@ -168,6 +168,11 @@ _KINDS = (
                     " !has(self.settings.keyBackupEvery) || self.settings.keyBackupEvery == 0",
                     "settings.keyBackupEvery is for mode Incremental",
                 ),
+                _Rule(
+                    "self.mode == 'Snapshot' || !has(self.settings) ||"
+                    " !has(self.settings.consistency) || self.settings.consistency != 'Memory'",
+                    "settings.consistency: Memory is for mode Snapshot",
+                ),
             ),
         },
     ),

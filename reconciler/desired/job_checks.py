@@ -111,6 +111,13 @@ def misfits(document: Document) -> Iterator[Finding]:
         if mode in _MODES and mode != right and _scalar(document, path) not in ("", nothing):
             message = f"spec.settings.{field} is for mode {right}"
             yield Finding(path, message, f"remove it, or choose mode {right}", key=True)
+    memory: Path = ("spec", "settings", "consistency")
+    if mode in (JobMode.INCREMENTAL, JobMode.FULL) and _text(document, memory) == "Memory":
+        yield Finding(
+            memory,
+            f"memory stays on the pool: no restore point of mode {mode} has it",
+            "choose mode Snapshot, or consistency: Offline",
+        )
     yield from _srs_of_no_pool(document)
 
 
@@ -157,7 +164,7 @@ def oddities(spec: JobSpec) -> Iterator[Finding]:
         yield Finding(
             ("spec", "selector", "excludeDisks"),
             "a snapshot with memory takes all disks, also those left out here",
-            "they take room on the pool until it goes; they are not sent",
+            "without them, its memory would be worth nothing",
             key=True,
         )
 

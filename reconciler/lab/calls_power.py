@@ -37,20 +37,7 @@ def resume(call: Call, ref: str, paused: bool, force: bool) -> Value:
 @method("VM.suspend(vm:ref:VM)", asynchronous=True)
 def suspend(call: Call, ref: str) -> Value:
     with vm_operation(call.pool, ref, "suspend", call.task) as vm:
-        own = vm.text("suspend_SR")
-        memory = volumes.create(
-            call.pool,
-            {
-                "name_label": "Suspend image",
-                "SR": call.pool.record.text("default_SR") if own == NULL else own,
-                "virtual_size": vm.number("memory_static_max"),
-                "type": "suspend",
-                "sharable": False,
-                "read_only": False,
-                "other_config": {},
-            },
-        )
-        power.suspend(call.pool, vm, memory)
+        power.suspend(call.pool, vm, power.memory_image(call.pool, vm))
     return ""
 
 

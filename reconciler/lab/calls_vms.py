@@ -15,7 +15,7 @@ from reconciler.lab.operations import (
     vm_operation,
 )
 from reconciler.lab.pool import Pool
-from reconciler.lab.power import halt, possible_hosts
+from reconciler.lab.power import halt, memory_image, possible_hosts
 from reconciler.lab.values import NULL, Value, new_uuid
 
 METHODS = Registry()
@@ -48,7 +48,7 @@ def destroy(call: Call, ref: str) -> Value:
 
 
 def destroy_vm(pool: Pool, vm: Row) -> None:
-    """The record and its devices; the disks stay, a suspended machine's memory does not."""
+    """The record and its devices; the disks stay, and so does a suspended machine's memory."""
     database = pool.database
     with database.transaction():
         for relation, class_name in (("VBDs", "VBD"), ("VIFs", "VIF"), ("VTPMs", "VTPM")):
@@ -65,9 +65,6 @@ def destroy_vm(pool: Pool, vm: Row) -> None:
                 database.destroy(metrics)
         for ref in vm.members("children"):
             database.set(database.row("VM", ref), parent=vm.text("parent"))
-        memory = database.find("VDI", vm.text("suspend_VDI"))
-        if memory is not None:
-            volumes.destroy(pool, memory)
         database.destroy(vm)
 
 
@@ -99,29 +96,22 @@ def snapshot_with_quiesce(call: Call, ref: str, name: str) -> Value:
 
 @method("VM.checkpoint(vm:ref:VM, new_name:string)", asynchronous=True)
 def checkpoint(call: Call, ref: str, name: str) -> Value:
-    """A snapshot with the machine's memory."""
-    with vm_operation(call.pool, ref, "checkpoint", call.task) as vm:
+    """A snapshot with the machine's memory, which a paused one keeps to itself.
+
+    A running machine is suspended for it, and goes on from a memory image that then goes.
+    """
+    pool = call.pool
+    with vm_operation(pool, ref, "checkpoint", call.task) as vm:
+        state = vm.text("power_state")
         copied = snapshot_vm(call, vm, name, frozenset())
-        memory = volumes.create(
-            call.pool,
-            {
-                "name_label": "Suspend image",
-                "SR": _suspend_sr(call.pool, vm),
-                "virtual_size": vm.number("memory_static_max"),
-                "type": "suspend",
-                "sharable": False,
-                "read_only": False,
-                "other_config": {},
-            },
-        )
-        call.pool.database.set(copied, power_state="Suspended", suspend_VDI=memory.ref)
-        refresh_allowed(call.pool, copied.ref)
+        if state != "Paused":
+            image = pool.database.find("VDI", vm.text("suspend_VDI")) or memory_image(pool, vm)
+            memory = volumes.fork(pool, image, snapshot=True)
+            if state == "Running":
+                volumes.destroy(pool, image)
+            pool.database.set(copied, power_state="Suspended", suspend_VDI=memory.ref)
+            refresh_allowed(pool, copied.ref)
         return copied.ref
-
-
-def _suspend_sr(pool: Pool, vm: Row) -> str:
-    own, default = vm.text("suspend_SR"), pool.record.text("default_SR")
-    return own if own != NULL else default
 
 
 @method("VM.clone(vm:ref:VM, new_name:string)", asynchronous=True)

@@ -135,6 +135,23 @@ def _release(pool: Pool, vm: Row) -> None:
     database.set(vm, resident_on=NULL, domid=-1, guest_metrics=NULL)
 
 
+def memory_image(pool: Pool, vm: Row) -> Row:
+    """A new disk for a machine's memory, where the machine or the pool has such."""
+    own = vm.text("suspend_SR")
+    return volumes.create(
+        pool,
+        {
+            "name_label": "Suspend image",
+            "SR": pool.record.text("default_SR") if own == NULL else own,
+            "virtual_size": vm.number("memory_static_max"),
+            "type": "suspend",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {},
+        },
+    )
+
+
 def suspend(pool: Pool, vm: Row, memory: Row) -> None:
     """The domain is gone, its memory lies in a VDI."""
     with pool.database.transaction():

@@ -172,6 +172,8 @@ class PoolFold:
 
     def _is_held(self, vdi: VdiRecord) -> bool:
         """Whether any VM but a control domain has this disk: then it is not left over."""
+        if self._tables.is_memory(vdi.ref):
+            return True
         for vbd in self._tables.vbds_of_vdi(vdi.ref):
             vm = self._tables.vms.get(vbd.vm or "")
             if vm is None or not vm.is_control_domain:

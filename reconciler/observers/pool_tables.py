@@ -44,6 +44,7 @@ WANTED: Classes = {
             "current_operations",
             "blocked_operations",
             "VBDs",
+            "suspend_VDI",
             "other_config",
         }
     ),
@@ -93,6 +94,7 @@ class PoolTables:
         self.unreadable: dict[tuple[str, str], str] = {}
         self.unreadable_version = 0
         self._vbds_of_vdi: dict[str, set[str]] = defaultdict(set)
+        self._vms_of_memory: dict[str, set[str]] = defaultdict(set)
         self._vbds_of_vm: dict[str, set[str]] = defaultdict(set)
         self._listers_of_vbd: dict[str, set[str]] = defaultdict(set)
         self._snapshots_of_vdi: dict[str, set[str]] = defaultdict(set)
@@ -135,6 +137,10 @@ class PoolTables:
         for ref in self._vbds_of_vdi.get(vdi, ()):
             yield self.vbds[ref]
 
+    def is_memory(self, vdi: str) -> bool:
+        """Whether a suspended VM, or a snapshot with memory, has its memory on this disk."""
+        return vdi in self._vms_of_memory
+
     def _apply_vm(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.vms, change, VmRecord)
         if before == after:
@@ -148,6 +154,9 @@ class PoolTables:
                 touched.vms.add(record.snapshot_of)
             for vbd in record.vbds:
                 _join(self._listers_of_vbd, vbd, record.ref, join)
+            if record.memory is not None:
+                _join(self._vms_of_memory, record.memory, record.ref, join)
+                touched.vdis.add(record.memory)
             vbds.update(record.vbds)
         touched.vms.add(change.ref)
         for vbd in vbds:

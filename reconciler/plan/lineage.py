@@ -53,7 +53,7 @@ def disks(
         blocks=in_blocks(world, remote),
         deltas_fail=deltas_fail,
     )
-    return tuple(way.of(disk) for disk in snapshot.snapshot.disks)
+    return tuple(way.of(disk) for disk in snapshot.disks)
 
 
 def in_blocks(world: World, remote: RemoteName) -> bool:

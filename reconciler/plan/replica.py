@@ -34,7 +34,7 @@ def disks(
     times.
     """
     newest = _newest(target)
-    found = snapshot.snapshot.disks
+    found = snapshot.disks
     if newest is None:
         return None, None, tuple(_export(disk, Reason.FIRST_BACKUP) for disk in found)
     held = {disk.disk: disk for disk in newest.disks if disk.disk is not None}

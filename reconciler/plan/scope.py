@@ -20,7 +20,7 @@ from reconciler.ids import (
     instant_of,
 )
 from reconciler.observed.chain import History, RestorePoint
-from reconciler.observed.pool import Marks, PoolView, Snapshot, Vm
+from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, Snapshot, Vm
 from reconciler.observed.progress import Mode, PlaceKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
@@ -41,6 +41,16 @@ class MarkedSnapshot:
     @property
     def uuid(self) -> SnapshotUuid:
         return self.snapshot.uuid
+
+    @property
+    def disks(self) -> tuple[DiskSnapshot, ...]:
+        """Return the disks that its point has: a snapshot with memory keeps excluded ones too."""
+        listed = self.marks.disks
+        return tuple(
+            disk
+            for disk in self.snapshot.disks
+            if not listed or disk.disk is None or disk.disk in listed
+        )
 
     @property
     def stamp(self) -> Stamp:

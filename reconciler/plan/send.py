@@ -176,7 +176,7 @@ def _bare(scope: Scope, target: Target, snapshot: MarkedSnapshot, debt: _Debt) -
         return Replicate(
             **named, target_pool=site.pool, sr=site.sr, replica=None, base=None, disks=()
         )
-    size = sum(disk.size_bytes for disk in snapshot.snapshot.disks)
+    size = sum(disk.size_bytes for disk in snapshot.disks)
     if site.kind is PlaceKind.REMOTE:
         return Archive(
             **named, remote=site.remote, compression=settings.compression, estimate_bytes=size

@@ -211,7 +211,8 @@ class SrRecord:
 class VmRecord:
     """A VM, a snapshot of one, a template or a control domain: XAPI keeps them in one class.
 
-    operations: names of operations under way. blocked: of those that somebody blocked.
+    operations: names of operations under way. blocked: of those that somebody blocked. memory: the
+    disk that holds its memory while it is suspended, or that of a snapshot with memory.
     """
 
     ref: str
@@ -227,6 +228,7 @@ class VmRecord:
     operations: tuple[str, ...]
     blocked: tuple[str, ...]
     vbds: tuple[str, ...]
+    memory: str | None
     other_config: Mapping[str, str]
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
@@ -248,6 +250,7 @@ class VmRecord:
             operations=tuple(sorted(set(fields.pairs("current_operations").values()))),
             blocked=tuple(sorted(fields.pairs("blocked_operations"))),
             vbds=fields.texts("VBDs"),
+            memory=fields.ref("suspend_VDI"),
             other_config=fields.pairs("other_config"),
             raw=record if keep_raw else _NO_RAW,
         )

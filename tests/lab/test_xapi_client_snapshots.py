@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.clock import SteppedClock, SystemClock
+from reconciler.desired.state import Consistency
 from reconciler.executor.refusal import Refused
 from reconciler.executor.steps import clean_snapshot, snapshot
 from reconciler.executor.tools import Tools
@@ -22,6 +23,7 @@ from reconciler.ids import (
     stamp_of,
 )
 from reconciler.lab.faults import DropConnection, FailCall, KillToolstack
+from reconciler.lab.values import NULL
 from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, PoolView
 from reconciler.observed.unknown import Unknown
 from reconciler.observers.pools import PoolObserver
@@ -131,6 +133,22 @@ def clean_action(vm, snapshot=None, disks=()):
         due=NOW,
         reason=Reason.SNAPSHOT_SUPERSEDED,
     )
+
+
+def dying(patch, client, broken):
+    """Before the n-th changing call the process dies; None: it does not."""
+    count = 0
+    call = client.call
+
+    async def die(method, *params, **settings):
+        nonlocal count
+        if method.startswith("Async.") or method.rpartition(".")[2].startswith(("set_", "add_")):
+            count += 1
+            if broken is not None and count == broken + 1:
+                raise KeyboardInterrupt
+        return await call(method, *params, **settings)
+
+    patch.setattr(client, "call", die)
 
 
 def clean_of(vm, seen):
@@ -367,17 +385,103 @@ async def test_disks_not_to_be_backed_up_are_left_out(eyes, tools, vm, client):
     assert seen.marks.disks == (view.vms[vm].disks[0].uuid,)
 
 
-async def test_an_older_pool_that_cannot_leave_disks_out_takes_them_all(
-    eyes, tools, vm, client, lab
+async def test_disks_that_the_action_leaves_out_are_not_in_the_snapshot(eyes, tools, vm, client):
+    first, second = (disk.uuid for disk in (await eyes.now()).vms[vm].disks)
+    await snapshot.run(snapshot_action(vm, without=(first,)), tools)
+    (seen,) = (await eyes.now()).vms[vm].snapshots
+    assert [disk.disk for disk in seen.disks] == [second]
+    assert seen.marks.disks == (second,)
+    with pytest.raises(Refused) as caught:
+        await snapshot.run(snapshot_action(vm, without=(first, second)), tools)
+    assert caught.value.reason is Reason.NO_DISKS
+
+
+@pytest.mark.parametrize("broken", [None, *range(8)])
+async def test_an_older_pool_takes_what_is_left_out_and_loses_it_again(
+    eyes, tools, vm, client, lab, monkeypatch, broken
 ):
-    view = await eyes.now()
-    vdi = await client.call("VDI.get_by_uuid", view.vms[vm].disks[1].uuid)
-    await client.call("VDI.set_name_label", vdi, "[NOBAK] swap")
+    before = await everything(client)
+    first, second = (disk.uuid for disk in (await eyes.now()).vms[vm].disks)
     code = "MESSAGE_PARAMETER_COUNT_MISMATCH"
     lab.faults.add("rpc:Async.VM.snapshot", FailCall(code, ("VM.snapshot", "2", "3")))
-    await snapshot.run(snapshot_action(vm), tools)
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        dying(patch, client, broken)
+        await snapshot.run(snapshot_action(vm, without=(second,)), tools)
+    for seen in (await eyes.now()).vms[vm].snapshots:
+        assert broken is not None or seen.marks is not None
+        if seen.marks is not None:
+            assert [disk.disk for disk in seen.disks] == [first]
+            assert seen.marks.disks == (first,)
+        await clean_snapshot.run(clean_of(vm, seen), tools)
+    view = await eyes.now()
+    assert view.vms[vm].snapshots == view.orphans == view.strays == ()
+    assert await everything(client) == before
+
+
+async def test_memory_comes_is_kept_and_goes_with_its_snapshot(eyes, tools, vm, client):
+    before = await everything(client)
+    second = (await eyes.now()).vms[vm].disks[1].uuid
+    memory = snapshot_action(vm, consistency=Consistency.MEMORY, without=(second,))
+    await snapshot.run(memory, tools)
+    view = await eyes.now()
+    (seen,) = view.vms[vm].snapshots
+    assert len(seen.disks) == 2, "memory without a disk that it knows is worth nothing"
+    assert second not in seen.marks.disks
+    assert len(seen.marks.disks) == 1
+    assert view.orphans == ()
+    ref = await client.call("VM.get_by_uuid", seen.uuid)
+    assert await client.call("VM.get_power_state", ref) == "Suspended"
+    image = await client.call("VM.get_suspend_VDI", ref)
+    config = await client.call("VDI.get_other_config", image)
+    assert (config["xo:backup:vm"], config["reconciler:owner"]) == (vm, "reconciler")
+    uuid = DiskSnapshotUuid(await client.call("VDI.get_uuid", image))
+    with pytest.raises(Refused, match="belongs to a VM"):
+        await clean_snapshot.run(clean_action(vm, None, [uuid]), tools)
+    assert (await client.call("VM.get_power_state", await client.call("VM.get_by_uuid", vm))) == (
+        "Running"
+    )
+    await clean_snapshot.run(clean_of(vm, seen), tools)
+    view = await eyes.now()
+    assert view.vms[vm].snapshots == view.orphans == ()
+    assert await everything(client) == before
+
+
+@pytest.mark.parametrize("state", ["Halted", "Paused"])
+async def test_where_there_is_no_memory_to_be_had_the_disks_are_taken(eyes, tools, vm, lab, state):
+    lab.power("web", "Halted")
+    if state == "Paused":
+        lab.call("VM.start", lab.call("VM.get_by_uuid", vm), True, False)
+    await snapshot.run(snapshot_action(vm, consistency=Consistency.MEMORY), tools)
     (seen,) = (await eyes.now()).vms[vm].snapshots
     assert len(seen.disks) == 2
+    assert lab.call("VM.get_suspend_VDI", lab.call("VM.get_by_uuid", seen.uuid)) == NULL
+
+
+@pytest.mark.parametrize("step", ["make", "clean"])
+@pytest.mark.parametrize("broken", range(9))
+async def test_memory_interrupted_anywhere_is_cleaned_by_the_next(
+    eyes, tools, vm, client, monkeypatch, broken, step
+):
+    before = await everything(client)
+    taking = snapshot_action(vm, consistency=Consistency.MEMORY)
+    if step == "clean":
+        await snapshot.run(taking, tools)
+        (seen,) = (await eyes.now()).vms[vm].snapshots
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        dying(patch, client, broken)
+        if step == "make":
+            await snapshot.run(taking, tools)
+        else:
+            await clean_snapshot.run(clean_of(vm, seen), tools)
+    view = await eyes.now()
+    for left in view.vms[vm].snapshots:
+        await clean_snapshot.run(clean_of(vm, left), tools)
+    if orphans := [orphan.uuid for orphan in view.orphans]:
+        await clean_snapshot.run(clean_action(vm, None, orphans), tools)
+    view = await eyes.now()
+    assert view.vms[vm].snapshots == view.orphans == view.strays == ()
+    assert view.vms[vm].power_state == "Running"
+    assert await everything(client) == before
 
 
 async def test_a_vm_without_a_disk_to_back_up_is_refused(eyes, tools, vm, client):

@@ -13,10 +13,10 @@ from functools import partial
 from reconciler.executor.pool_objects import (
     destroy_disk,
     destroy_vm,
+    disks_of,
     find_vm,
     is_held,
     read_disk,
-    vbds_of,
 )
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
@@ -97,12 +97,15 @@ async def _origin(client: XapiClient, snapshot: VmRecord) -> str | None:
 
 
 async def _claim_disks(client: XapiClient, snapshot: VmRecord, marks: Marks) -> list[str]:
-    """Mark the snapshot's disks that nobody else has, where they are not marked; their uuids."""
+    """Mark the snapshot's disks that nobody else has, where they are not marked; their uuids.
+
+    Its memory, if it has any, is one of them.
+    """
     claimed = []
-    for vbd in await vbds_of(client, snapshot.vbds):
-        if vbd.type != "Disk" or vbd.vdi is None:
-            continue
-        disk = await read_disk(client, vbd.vdi)
+    disks = [disk for _, disk in await disks_of(client, snapshot)]
+    if snapshot.memory is not None:
+        disks += await _still_there(client, snapshot.memory)
+    for disk in disks:
         if not disk.is_snapshot or await is_held(client, disk, but_for=snapshot.ref):
             continue
         if not _is_marked(disk):
@@ -112,11 +115,38 @@ async def _claim_disks(client: XapiClient, snapshot: VmRecord, marks: Marks) -> 
     return claimed
 
 
+async def _still_there(client: XapiClient, ref: str) -> list[VdiRecord]:
+    """A disk, unless it is gone."""
+    try:
+        return [await read_disk(client, ref)]
+    except XapiFailure as failure:
+        if failure.code in GONE:
+            return []
+        raise
+
+
 async def _require_ours(client: XapiClient, disk: VdiRecord) -> None:
     if not disk.is_snapshot or not _is_marked(disk):
         raise Refused(Reason.WORLD_CHANGED, f"disk {disk.uuid} is not a snapshot of ours")
-    if await is_held(client, disk):
+    if await is_held(client, disk) or await _is_memory(client, disk):
         raise Refused(Reason.WORLD_CHANGED, f"disk {disk.uuid} belongs to a VM")
+
+
+async def _is_memory(client: XapiClient, disk: VdiRecord) -> bool:
+    """Whether a snapshot of the VM that the disk is marked for has its memory there."""
+    marks = read_marks(disk.other_config, disk.uuid)
+    vm = await find_vm(client, marks.vm) if marks is not None and disk.type == "suspend" else None
+    if vm is None:
+        return False
+    snapshots = await client.call("VM.get_snapshots", vm.ref)
+    for ref in snapshots if isinstance(snapshots, list) else ():
+        try:
+            if await client.call("VM.get_suspend_VDI", ref) == disk.ref:
+                return True
+        except XapiFailure as failure:
+            if failure.code not in GONE:
+                raise
+    return False
 
 
 def _is_marked(disk: VdiRecord) -> bool:

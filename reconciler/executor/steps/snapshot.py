@@ -1,20 +1,27 @@
 """Snapshot one VM and mark the snapshot.
 
 ```
-Async.VM.snapshot, named "reconciler-snapshot-in-progress-<job id>"
+Async.VM.snapshot or VM.checkpoint, named "reconciler-snapshot-in-progress-<job id>"
+    → snapshots of disks that are left out go, if the pool could not leave them out itself
     → marks on each disk's snapshot → marks on the snapshot itself → its final name
 ```
 
 A snapshot cannot be made and marked in one call. Until its marks stand, it is known to be ours by
 its name alone, and whatever interrupts this step (a lost answer included) leaves at most one such
 behind, which the next plan sees and cleans. The marks on the snapshot itself come after those on
-its disks, so that a snapshot with marks is a whole one.
+its disks, so that a snapshot with marks is a whole one. Memory is marked like a disk, and is none
+of those that the marks list as the snapshot's.
+
+A snapshot with memory keeps the disks that are left out: without them its memory is worth nothing.
+Its marks do not list them either.
 """
 
 import asyncio
 from datetime import datetime, timedelta
 
 from reconciler.clock import Clock
+from reconciler.desired.state import Consistency
+from reconciler.executor.pool_objects import destroy_disk, read_disk, read_vm
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.ids import DiskUuid, Stamp, instant_of, stamp_of
@@ -26,9 +33,12 @@ from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiFailure
 from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
 from reconciler.xapi.tasks import run_async
+from reconciler.xapi.wire import Json
 
 _SNAPSHOT_S = 3600.0
 """XAPI itself waits for other operations of the VM before it begins."""
+_WITH_MEMORY = frozenset({"Running", "Suspended"})
+"""Of a paused VM, XAPI keeps no memory; one that is halted has none."""
 _AHEAD_MAX = timedelta(minutes=5)
 _NOT_BACKED_UP = "[NOBAK]"
 """In a disk's name: leave it out. Xen Orchestra's word for it."""
@@ -39,13 +49,19 @@ async def run(action: Snapshot, tools: Tools) -> None:
     client = await tools.pool(action.pool)
     vm = await _vm(client, action.vm)
     disks = await _disks(client, vm)
-    ignored = [disk.ref for disk in disks if _NOT_BACKED_UP in disk.name]
-    if len(ignored) == len(disks):
+    left_out = frozenset(
+        disk.ref for disk in disks if disk.uuid in action.without or _NOT_BACKED_UP in disk.name
+    )
+    if len(left_out) == len(disks):
         raise Refused(Reason.NO_DISKS, f"VM {vm.name} has no disk that is to be backed up")
     stamp = await _stamp(action.after, tools.clock)
     name = f"{SNAPSHOT_IN_PROGRESS}-{action.job_id}"
-    snapshot = await _take(client, vm.ref, name, ignored)
-    await _mark(client, action, vm, snapshot, stamp)
+    if action.consistency is Consistency.MEMORY and vm.power_state in _WITH_MEMORY:
+        ref = await run_async(client, "VM.checkpoint", [vm.ref, name], _SNAPSHOT_S)
+        snapshot = await read_vm(client, str(ref))
+    else:
+        snapshot = await _take(client, vm.ref, name, left_out)
+    await _mark(client, action, vm, snapshot, stamp, left_out)
 
 
 async def _vm(client: XapiClient, uuid: str) -> VmRecord:
@@ -84,29 +100,49 @@ async def _stamp(after: Stamp | None, clock: Clock) -> Stamp:
     return stamp_of(clock.now())
 
 
-async def _take(client: XapiClient, vm: str, name: str, ignored: list[str]) -> VmRecord:
-    if ignored:
-        try:
-            ref = await run_async(client, "VM.snapshot", [vm, name, [*ignored]], _SNAPSHOT_S)
-        except XapiFailure as failure:  # older pools cannot leave disks out
-            if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
-                raise
-            ref = await run_async(client, "VM.snapshot", [vm, name], _SNAPSHOT_S)
-    else:
-        ref = await run_async(client, "VM.snapshot", [vm, name], _SNAPSHOT_S)
-    return VmRecord.of(str(ref), await client.call("VM.get_record", ref))
+async def _take(client: XapiClient, vm: str, name: str, left_out: frozenset[str]) -> VmRecord:
+    """Snapshot without the disks that are left out (references)."""
+    if not left_out:
+        return await _snapshot(client, vm, name)
+    try:
+        return await _snapshot(client, vm, name, [*sorted(left_out)])
+    except XapiFailure as failure:  # older pools cannot leave disks out
+        if failure.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+            raise
+    snapshot = await _snapshot(client, vm, name)
+    for disk in await _disks(client, snapshot):
+        if disk.snapshot_of in left_out:
+            await destroy_disk(client, disk.uuid, _require_snapshot)
+    return await read_vm(client, snapshot.ref)
+
+
+async def _snapshot(client: XapiClient, vm: str, name: str, *ignored: Json) -> VmRecord:
+    ref = await run_async(client, "VM.snapshot", [vm, name, *ignored], _SNAPSHOT_S)
+    return await read_vm(client, str(ref))
+
+
+async def _require_snapshot(disk: VdiRecord) -> None:
+    if not disk.is_snapshot:
+        raise Refused(Reason.WORLD_CHANGED, f"disk {disk.uuid} is no snapshot")
 
 
 async def _mark(
-    client: XapiClient, action: Snapshot, vm: VmRecord, snapshot: VmRecord, stamp: Stamp
+    client: XapiClient,
+    action: Snapshot,
+    vm: VmRecord,
+    snapshot: VmRecord,
+    stamp: Stamp,
+    left_out: frozenset[str],
 ) -> None:
     await client.call("VM.set_is_a_template", snapshot.ref, False)
     disks = await _disks(client, snapshot)
     origins = [
         DiskUuid(await client.call("VDI.get_uuid", disk.snapshot_of))
         for disk in disks
-        if disk.snapshot_of is not None
+        if disk.snapshot_of is not None and disk.snapshot_of not in left_out
     ]
+    if snapshot.memory is not None:
+        disks.append(await read_disk(client, snapshot.memory))
     marks = Marks(action.job_id, action.schedules, stamp, action.vm, tuple(sorted(origins)))
     for disk in disks:
         config = write_disk_marks(marks, disk.uuid, disk.other_config)

@@ -12,6 +12,7 @@ from reconciler.desired.selector import Selector
 from reconciler.desired.state import RunRequest
 from reconciler.ids import JobName, RemoteName
 from reconciler.observed.chain import History
+from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
@@ -75,6 +76,21 @@ def test_the_first_point_is_full() -> None:
     export = exports(scene("", at(TONIGHT)))["nas"]
     assert fates(export) == [("Full", "FirstBackup")]
     assert export.disks[0].estimate_bytes == 10 * 1024**3
+
+
+def test_a_disk_that_a_snapshot_keeps_for_its_memory_is_not_sent() -> None:
+    found = scene("", at(TONIGHT), disks="{root: 10GiB, swap: 1GiB}")
+    (view,) = found.observed.pools.values()
+    assert isinstance(view, PoolView)
+    (vm,) = view.vms.values()
+    (taken,) = vm.snapshots
+    assert taken.marks is not None
+    assert len(taken.disks) == 2
+    root = next(disk.uuid for disk in vm.disks if disk.size_bytes == 10 * 1024**3)
+    taken = replace(taken, marks=replace(taken.marks, disks=(root,)))
+    pools = {view.name: replace(view, vms={vm.uuid: replace(vm, snapshots=(taken,))})}
+    found.observed = replace(found.observed, pools=pools)
+    assert [disk.disk for disk in exports(found)["nas"].disks] == [root]
 
 
 def test_a_delta_stands_on_the_tip() -> None:
