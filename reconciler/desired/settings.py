@@ -79,8 +79,8 @@ class JobSettings(Fields):
     consistency: Literal["Crash", "Memory", "Offline"] = Field(
         "Crash",
         description="Crash: as if the power had failed. Memory (mode Snapshot): with the VM's"
-        " memory, of all disks, also excluded ones. Offline: shut down for the snapshot and started again."
-        " The tags xo-memory-backup and xo-offline-backup say so for one VM.",
+        " memory, of all disks, also excluded ones. Offline: shut down for the snapshot and"
+        " started again. The tags xo-memory-backup and xo-offline-backup say so for one VM.",
     )
     compression: Literal["None", "Gzip", "Zstd"] | None = Field(
         None, description="Of archives (mode Full), by the host that sends them. Absent: None."
