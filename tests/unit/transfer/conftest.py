@@ -9,10 +9,18 @@ from reconciler.remotes.file import FileRemote
 from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.remote import Traits
 from reconciler.remotes.threads import Threads
+from reconciler.transfer.block_codec import Packing, pack
+from reconciler.transfer.block_directory import BlockDirectory, alias_content, write_tables
+from reconciler.transfer.chain_reader import open_chain
+from reconciler.transfer.records import RUN_BYTES_MAX
 from reconciler.transfer.source import StreamError, StreamTruncated
 from reconciler.vhd.bitmap import runs
-from reconciler.vhd.encoder import Layout, Packing
-from reconciler.vhd.layout import BLOCK, SECTOR
+from reconciler.vhd.encoder import Layout
+from reconciler.vhd.encoder import Packing as Gaps
+from reconciler.vhd.footer import Footer
+from reconciler.vhd.header import Header
+from reconciler.vhd.layout import BLOCK, SECTOR, DiskType, blocks_of
+from reconciler.vhd.presence import Presence
 
 FULL = b"\xff" * 512
 
@@ -43,7 +51,7 @@ class Disk:
     size: int
     blocks: dict
     parent: "Disk | None" = None
-    packing: Packing = Packing.ALIGNED
+    packing: Gaps = Gaps.ALIGNED
     bitmaps: dict = field(default_factory=dict)
     directory: str = "d"
 
@@ -157,8 +165,8 @@ def remote(filesystem):
 def remote_with():
     """Make a remote of its own. Returns it and its file system."""
 
-    def make(*, reflink=False):
-        filesystem = MemoryFilesystem(reflink=reflink)
+    def make(*, reflink=False, hard_links=True):
+        filesystem = MemoryFilesystem(reflink=reflink, hard_links=hard_links)
         return remote_on(filesystem), filesystem
 
     return make
@@ -172,3 +180,86 @@ def disk():
 @pytest.fixture
 def stream():
     return BytesSource
+
+
+@dataclass
+class BlockDisk:
+    """A disk in block mode, as any program may have left it. blocks: block to its fill byte."""
+
+    stamp: str
+    number: int
+    size: int
+    blocks: dict
+    parent: "BlockDisk | None" = None
+    packing: Packing = Packing.BROTLI
+    data: str = ""
+
+    @property
+    def name(self):
+        return f"{self.stamp}.alias.vhd"
+
+    @property
+    def alias(self):
+        return f"d/{self.name}"
+
+    @property
+    def directory(self):
+        return f"d/data/{self.data or self.stamp}.vhd"
+
+    @property
+    def uuid(self):
+        return uuid(self.number)
+
+    @property
+    def keys(self):
+        return [self.alias, *(self.parent.keys if self.parent else [])]
+
+    @property
+    def content(self):
+        """Block to the byte that it reads as."""
+        return {**(self.parent.content if self.parent else {}), **self.blocks}
+
+    async def write(self, remote, *, alias=True):
+        below = (self.parent.uuid, self.parent.name) if self.parent else (None, None)
+        disk = BlockDirectory(
+            remote,
+            self.alias,
+            self.directory,
+            Footer.new(
+                self.size,
+                self.uuid,
+                DiskType.DIFFERENCING if self.parent else DiskType.DYNAMIC,
+            ),
+            Header.new(blocks_of(self.size), *below),
+            Presence(self.blocks),
+            self.packing,
+        )
+        for block, tag in self.blocks.items():
+            await remote.put(disk.block_key(block), pack(self.packing, FULL + filled(tag)))
+        await write_tables(disk)
+        if alias:
+            await remote.put(self.alias, alias_content(self.directory))
+        return disk
+
+
+@pytest.fixture
+def block_disk():
+    return BlockDisk
+
+
+@pytest.fixture
+def reads_as():
+    """Read a whole chain; give block to the byte that fills it."""
+
+    async def read(remote, keys):
+        found, buffer = {}, bytearray(RUN_BYTES_MAX)
+        async with open_chain(remote, keys) as reader:
+            for run in reader.runs():
+                await reader.read_run(buffer, run)
+                for block, start in run.records:
+                    data = buffer[start + 512 : start + 512 + BLOCK]
+                    assert data == data[:1] * BLOCK, f"block {block} is mixed up"
+                    found[block] = data[0]
+        return found
+
+    return read
