@@ -20,10 +20,11 @@ from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, moto_server
 from reconciler.assembly import Reconciler
 from reconciler.clock import SteppedClock
 from reconciler.desired.state import Desired
+from reconciler.executor.run_records import read_runs
 from reconciler.executor.steps import restore_disk
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge
-from reconciler.ids import DiskUuid, PoolName, RemoteName, Stamp, VmUuid, instant_of
+from reconciler.ids import DiskUuid, PoolName, RemoteName, RunId, Stamp, VmUuid, instant_of
 from reconciler.lab.lab import Lab, Served
 from reconciler.lab.settings import Settings
 from reconciler.latest import Latest
@@ -35,12 +36,13 @@ from reconciler.plan.actions import RestoreDisk, id_of
 from reconciler.sources.files import ManifestFiles
 from reconciler.sources.secrets import read_secret
 from reconciler.status.report import Report
+from reconciler.status.runs import RunState
 
 MIB = 1024 * 1024
 BLOCK = 2 * MIB
 PATIENCE_S = 120.0
-IMPATIENT_S = 3.0
-"""After which waiting for the next try, or for a lock to go stale, is cut short by the clock."""
+IMPATIENT_S = 0.5
+"""After which waiting for the next try is cut short by the clock, if nothing is under way."""
 
 Blocks = tuple[str, ...]
 """Digests of a disk's blocks of 2 MiB."""
@@ -142,7 +144,7 @@ class Estate:
         self.desired = Latest(Desired())
         reveal = lambda ref: read_secret(ref).reveal()  # noqa: E731
         reconciler = self.reconciler = Reconciler(
-            self.desired, self.clock, reveal, records=self.directory / "history.sqlite"
+            self.desired, self.clock, reveal, records=self.history_file
         )
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -155,9 +157,13 @@ class Estate:
                 for task in tasks:
                     task.cancel()
 
+    def remember(self, instant: datetime) -> None:
+        """Note what the guests' disks hold when a backup is taken at this instant."""
+        self.history.append((instant - timedelta(minutes=1), self._contents()))
+
     async def step_to(self, instant: datetime) -> Report:
         """Let time pass, and wait until nothing is left to do."""
-        self.history.append((instant - timedelta(minutes=1), self._contents()))
+        self.remember(instant)
         self.clock.step_to(instant)
         return await self.settled(instant)
 
@@ -175,11 +181,26 @@ class Estate:
                             async for report in self.reconciler.report.follow():
                                 if report is not None and is_settled(report, since):
                                     return report
-                    self.clock.step(timedelta(seconds=20))
+                    if not self.reconciler.transfers():
+                        self.clock.step(timedelta(seconds=60))
         except TimeoutError:
             raise AssertionError(why_restless(report)) from None
 
     # ── what is there ──
+
+    async def run_ended(self, run: RunId) -> RunState:
+        """Wait until a run is noted as over; return how it ended."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                rows = await asyncio.to_thread(read_runs, self.history_file, None)
+                for row in rows:
+                    if row.id == run and row.closed_at is not None:
+                        return row.state
+                await asyncio.sleep(0.05)
+
+    @property
+    def history_file(self) -> Path:
+        return self.directory / "history.sqlite"
 
     def points(self, report: Report) -> dict[RemoteName, list[RestorePoint]]:
         return {

@@ -1,0 +1,135 @@
+"""Runs that are cancelled, or take too long, at random moments: they end, leave nothing, and the
+next run is right.
+
+Moments are of real time, because bytes move in no other; deadlines are of the stepped clock.
+"""
+
+import asyncio
+import os
+import random
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from estate import Estate, estate, local_yaml, pools_yaml
+
+from reconciler.desired.state import Cancellation
+from reconciler.ids import JobName, PoolName, RunId, run_id
+from reconciler.plan.actions import Sending
+from reconciler.status.runs import RunState
+
+START = datetime(2026, 1, 5, 0, 0, 5, tzinfo=UTC)
+MOMENTS = int(os.environ.get("ENDING_MOMENTS", "8"))
+"""Fifty take some minutes; every run of the tests draws others."""
+WITHIN_S = 10.0
+SLOW_BYTES_PER_S = 12 * 1024 * 1024
+JOB_NAME = JobName("endings")
+
+JOB = """\
+apiVersion: backup.reconciler.io/v1alpha1
+kind: BackupJob
+metadata: {name: endings}
+spec:
+  poolRefs: [{name: east}]
+  selector: {matchTags: [prod]}
+  targets:
+    - {remoteRef: {name: cellar}}
+    - {remoteRef: {name: attic}}
+    - {name: here, srRef: {name: replicas, poolRef: {name: east}}}
+  schedules: [{name: daily, cron: "0 3 * * *", retention: {last: 2}}]
+  settings:
+    timeouts: {perVM: 10m, run: 20m, stall: 1h}
+  pruneGuard: {maxPercent: 100}
+"""
+
+
+def set_pace(world: Estate, bytes_per_s: int) -> None:
+    world.labs["east"].pool.settings.bandwidth_bytes_per_s = bytes_per_s
+
+
+async def end_by(world: Estate, kind: str, run: RunId) -> None:
+    """Give the word, or let the time pass, that ends what runs."""
+    match kind:
+        case "cancel":
+            cancelled = (*world.desired.value.cancellations, Cancellation(run))
+            world.desired.put(replace(world.desired.value, cancellations=cancelled))
+        case "vm":
+            world.clock.step(timedelta(minutes=11))
+        case "run":
+            world.clock.step(timedelta(minutes=21))
+
+
+async def until_nothing_is_sent(world: Estate) -> None:
+    """Wait until no action that sends is under way. Fails after WITHIN_S."""
+    assert world.reconciler is not None
+    async with asyncio.timeout(WITHIN_S):
+        while any(isinstance(each.action, Sending) for each in world.reconciler.transfers()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def left_over(world: Estate, half_made: str) -> list[str]:
+    """Partial files and locks on the remotes, half-made things on the pool: what is called so."""
+    names = [
+        str(path.relative_to(world.directory))
+        for remote in ("cellar", "attic")
+        for path in (world.directory / remote).rglob("*")
+        if path.name.endswith((".partial", ".merging", ".lock"))
+    ]
+    east = world.labs["east"]
+    labels = [row.text("name_label") for row in east.pool.database.rows("VM")]
+    return names + [label for label in labels if half_made in label or "in-progress" in label]
+
+
+async def check_newest(world: Estate) -> None:
+    assert world.reconciler is not None
+    report = world.reconciler.report.value
+    assert report is not None
+    newest = world.clock.now() - timedelta(hours=1)
+    for remote, points in world.points(report).items():
+        assert points[-1].taken_at > newest
+        await world.check_point(remote, points[-1])
+    for name, replicas in world.replicas(report).items():
+        assert replicas[-1].taken_at > newest
+        await world.check_replica(PoolName(name.partition("/")[0]), replicas[-1])
+
+
+@pytest.mark.slow
+async def test_runs_end_at_any_moment(tmp_path: Path) -> None:
+    seed = int(os.environ.get("ENDING_SEED", random.randrange(10**6)))
+    print(f"replay with ENDING_SEED={seed}")
+    chance = random.Random(seed)
+    ends = {RunState.CANCELLED: 0, RunState.TIMED_OUT: 0, RunState.SUCCEEDED: 0}
+    with estate(tmp_path, START, seed) as world:
+        world.add_guest("east", "web", (8, 6))
+        documents = [pools_yaml(world), local_yaml(world, "cellar"), local_yaml(world, "attic")]
+        text = "---\n".join([*documents, JOB])
+        (world.manifests / "all.yaml").write_text(text, encoding="utf-8")
+        async with world.operator():
+            await world.step_to(START.replace(hour=3))
+            for number in range(MOMENTS):
+                slot = START.replace(hour=3) + timedelta(days=2 * number + 1)
+                run = run_id(JOB_NAME, slot.replace(second=0))
+                world.guests_write()
+                set_pace(world, SLOW_BYTES_PER_S)
+                world.remember(slot)
+                world.clock.step_to(slot)
+                await asyncio.sleep(chance.random() * 0.8)  # the moment is what is random here
+                await end_by(world, chance.choice(("cancel", "vm", "run")), run)
+                await until_nothing_is_sent(world)
+                silent_since = time.monotonic()
+                set_pace(world, 0)
+                await asyncio.sleep(0.1)
+                assert world.labs["east"].transfers.open == ()
+                assert world.labs["east"].transfers.since(silent_since) == ()
+                await world.settled(world.clock.now())
+                # A replica whose point stands may keep the label of the making until the next run.
+                assert left_over(world, "[Importing…] reconciler") == []
+                ends[await world.run_ended(run)] += 1
+                world.guests_write()
+                await world.step_to(slot + timedelta(days=1))
+                await check_newest(world)
+                assert left_over(world, "[Importing…]") == []
+    assert ends[RunState.CANCELLED] > 0
+    assert ends[RunState.TIMED_OUT] > 0
