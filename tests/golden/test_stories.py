@@ -23,7 +23,8 @@ from reconciler.plan.planner import plan
 from reconciler.sources.documents import parse_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "property"))
-from worlds import apply, instant, observed_of
+from effects import apply
+from worlds import instant, observed_of
 
 STORIES = sorted(path for path in (Path(__file__).parent / "stories").iterdir() if path.is_dir())
 STEPS_MAX = 20

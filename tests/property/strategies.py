@@ -7,14 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from worlds import observed_of, uuid
+from worlds import disk_uuid, observed_of, sr_uuid, uuid
 
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
 from reconciler.desired.state import (
+    AfterCancel,
+    Cancellation,
+    Consistency,
     Desired,
+    Destination,
+    DiskLayout,
     Job,
+    JobMode,
     JobSchedule,
     LocalPlace,
     Pool,
@@ -22,8 +28,11 @@ from reconciler.desired.state import (
     Remote,
     RunRequest,
     SecretRef,
+    Settings,
+    SrTarget,
+    Timeouts,
 )
-from reconciler.ids import JobId, JobName, PoolName, RemoteName, ScheduleId
+from reconciler.ids import JobId, JobName, PoolName, RemoteName, ScheduleId, run_id, stamp_of
 from reconciler.observed.state import Observed
 
 MIDNIGHT = datetime(2026, 3, 27, tzinfo=UTC)  # the clocks of Paris go forward two nights later
@@ -48,29 +57,52 @@ def retentions(least: int = 0) -> st.SearchStrategy[Retention]:
     )
 
 
+_rarely = st.integers(0, 9).map(lambda number: number == 0)
+_modes = st.sampled_from((*[JobMode.INCREMENTAL] * 4, JobMode.FULL, JobMode.SNAPSHOT))
+_sr_targets = st.lists(
+    st.sampled_from(
+        (
+            SrTarget("fast"),  # of the VM's own pool
+            SrTarget("fast", PoolName("west")),
+            SrTarget(sr_uuid("west", "fast"), PoolName("west")),  # the same, by its uuid
+            SrTarget("slow", PoolName("west")),  # that only one pool has, and not always
+        )
+    ),
+    unique=True,
+    max_size=2,
+)
+_spans = st.one_of(st.none(), st.none(), st.sampled_from(SPANS))
+_settings = st.builds(
+    Settings,
+    consistency=st.sampled_from(Consistency),
+    timeouts=st.builds(Timeouts, vm=_spans, run=_spans),
+    after_cancel=st.sampled_from(AfterCancel),
+    exclude_disks=st.sampled_from(((), (), (), ("data*",), ("*",))),
+)
+
+
 @st.composite
 def jobs(draw: st.DrawFn, name: str) -> Job:
     schedules = draw(st.lists(st.sampled_from(("night", "hour")), unique=True, max_size=2))
-    remotes = draw(st.lists(st.sampled_from(("nas", "off")), unique=True, min_size=1, max_size=2))
+    mode = draw(_modes)
+    remotes: list[RemoteName] = []
+    srs: list[SrTarget] = []
+    if mode is not JobMode.SNAPSHOT:
+        srs = draw(st.one_of(st.just([]), _sr_targets))
+        names = st.sampled_from((RemoteName("nas"), RemoteName("off")))
+        remotes = draw(st.lists(names, unique=True, min_size=not srs, max_size=2))
     pools = draw(st.lists(st.sampled_from(("east", "west")), unique=True, min_size=1, max_size=2))
     return Job(
         name=JobName(name),
         id=JobId(uuid("job", name)),
         pools=tuple(map(PoolName, pools)),
-        remotes=tuple(map(RemoteName, remotes)),
+        remotes=tuple(remotes),
+        srs=tuple(srs),
+        mode=mode,
+        settings=draw(st.one_of(st.just(Settings()), _settings)),
         selector=draw(st.sampled_from((Selector(all=True), Selector(tags=frozenset({"prod"}))))),
         schedules=tuple(
-            JobSchedule(
-                name=schedule,
-                id=ScheduleId(uuid("schedule", name, schedule)),
-                schedule=Schedule.parse(
-                    draw(st.sampled_from(CRONS)), draw(st.sampled_from(("UTC", "Europe/Paris")))
-                ),
-                retention=draw(retentions()),
-                suspend=draw(_rarely),
-                deadline=draw(st.sampled_from((timedelta(0), timedelta(hours=1)))),
-            )
-            for schedule in schedules
+            draw(_schedules(name, schedule, (*remotes, *srs))) for schedule in schedules
         ),
         full_every=draw(st.sampled_from((0, 0, 3))),
         run_on_create=draw(st.booleans()),
@@ -81,11 +113,28 @@ def jobs(draw: st.DrawFn, name: str) -> Job:
     )
 
 
-_rarely = st.integers(0, 9).map(lambda number: number == 0)
+@st.composite
+def _schedules(
+    draw: st.DrawFn, job: str, name: str, destinations: tuple[Destination, ...]
+) -> JobSchedule:
+    own: frozenset[Destination] | None = None
+    if destinations and draw(st.booleans()):
+        own = draw(st.frozensets(st.sampled_from(destinations), min_size=1))
+    return JobSchedule(
+        name=name,
+        id=ScheduleId(uuid("schedule", job, name)),
+        schedule=Schedule.parse(
+            draw(st.sampled_from(CRONS)), draw(st.sampled_from(("UTC", "Europe/Paris")))
+        ),
+        retention=draw(retentions()),
+        suspend=draw(_rarely),
+        deadline=draw(st.sampled_from((timedelta(0), timedelta(hours=1)))),
+        destinations=own,
+    )
 
 
 @st.composite
-def desireds(draw: st.DrawFn) -> Desired:
+def desireds(draw: st.DrawFn, now: datetime) -> Desired:
     names = draw(st.sampled_from((("nightly",), ("nightly", "weekly"))))
     chosen = {JobName(name): draw(jobs(name)) for name in names}
     asked = draw(st.one_of(st.none(), nows))
@@ -101,9 +150,16 @@ def desireds(draw: st.DrawFn) -> Desired:
                 LocalPlace(f"/srv/{name}"),
                 read_only=draw(_rarely),
                 suspend=draw(_rarely),
+                layout=DiskLayout.BLOCKS if draw(_rarely) else DiskLayout.FILES,
             )
             for name in ("nas", "off")
         },
+        cancellations=tuple(
+            Cancellation(run_id(job.name, slot))
+            for job in chosen.values()
+            for schedule in job.schedules
+            if (slot := schedule.schedule.last_due(now)) is not None and draw(_rarely)
+        ),
         jobs=chosen,
         requests=() if asked is None else (RunRequest(JobName("nightly"), asked),),
         protected_jobs=frozenset(protected),
@@ -150,7 +206,10 @@ def trees(draw: st.DrawFn, now: datetime, desired: Desired) -> dict[str, Any]:
     moments = {
         (vm, job): draw(_parts(job, now)) for vm in VMS for job in names if draw(st.booleans())
     }
-    pools: dict[str, Any] = {"east": {"vms": {}}, "west": {"vms": {}}}
+    pools: dict[str, Any] = {
+        "east": {"vms": {}, "srs": ["fast"]},
+        "west": {"vms": {}, "srs": draw(st.sampled_from((["fast", "slow"], ["fast"])))},
+    }
     for vm in VMS:
         home = draw(st.sampled_from(("east", "east", "west", None)))
         if home is not None:
@@ -158,6 +217,14 @@ def trees(draw: st.DrawFn, now: datetime, desired: Desired) -> dict[str, Any]:
     for (vm, _), parts in moments.items():
         if parts and not any(vm in pool["vms"] for pool in pools.values()) and draw(_rarely):
             pools["east"].setdefault("strays", []).append({**parts[0], "vm": vm})
+    for pool in pools.values():
+        pool["replicas"] = [
+            replica
+            for (vm, _), parts in moments.items()
+            for sr in pool["srs"]
+            if draw(st.integers(0, 3)) == 0
+            for replica in draw(_replicas(vm, sr, parts))
+        ]
     for name in pools:
         if draw(_rarely):
             pools[name] = {"unknown": "no answer"}
@@ -167,6 +234,25 @@ def trees(draw: st.DrawFn, now: datetime, desired: Desired) -> dict[str, Any]:
         if draw(_rarely):
             remotes[name] = {"unknown": "no answer"}
     return {"now": now, "pools": pools, "remotes": remotes}
+
+
+@st.composite
+def _replicas(
+    draw: st.DrawFn, vm: str, sr: str, parts: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Points of one VM and job on one SR; some of a replica that another took the place of."""
+    found = []
+    kind = draw(st.sampled_from(("Updated", "Updated", "Copied")))
+    of, clean = "first", draw(st.integers(0, 3)) > 0
+    for part in parts:
+        if draw(_rarely):
+            of, clean = "second", True
+        copy = {"kind": "Copied"} if kind == "Copied" else {"of": of, "clean": clean}
+        if draw(st.booleans()):
+            found.append({**part, **copy, "vm": vm, "sr": sr})
+    if parts and draw(_rarely):
+        found.append({**parts[-1], "vm": vm, "sr": sr, "of": "third", "interrupted": True})
+    return found
 
 
 @st.composite
@@ -189,7 +275,14 @@ def _vms(draw: st.DrawFn, vm: str, moments: dict[Any, list[dict[str, Any]]]) -> 
         "tags": draw(st.sampled_from((["prod"], ["prod"], []))),
         "disks": draw(
             st.sampled_from(
-                ({"root": "10GiB"}, {"root": "10GiB", "data": "20GiB"}, {"root": "5GiB"}, {})
+                (
+                    {"root": "10GiB"},
+                    {"root": "10GiB", "data": "20GiB"},
+                    {"root": "10GiB", "data [NOBAK]": "20GiB"},
+                    {"root": "5GiB"},
+                    {"root": "20GiB"},
+                    {},
+                )
             )
         ),
         "snapshots": snapshots,
@@ -209,17 +302,24 @@ def _histories(
         if name != vm:
             continue
         chosen = [part for part in parts if draw(st.integers(0, 3)) > 0]
+        blocks = draw(_rarely)
         for part in chosen:
+            if draw(_rarely):
+                points.append({**part, "archive": True, "flaw": "bad" if draw(_rarely) else ""})
+                continue
             points.append(
                 {
                     **part,
+                    "blocks": blocks,
+                    "since_full": draw(st.sampled_from((None, 0, 2, 5))),
                     "pruned": draw(_rarely),
                     "missing": ["root"] if draw(_rarely) else [],
                     "broken": {"root": "bad footer"} if draw(_rarely) else {},
                     "full": ["root"] if draw(_rarely) else [],
                 }
             )
-        own = [point for point in points if point["job"] == job]
+        own = [point for point in points if point["job"] == job and not point.get("archive")]
+        own = [] if blocks else own
         if len(own) > 1 and draw(_rarely):
             older, newer = own[0], own[1]
             clean = not (older["missing"] or older["broken"] or newer["missing"])
@@ -237,17 +337,28 @@ def _histories(
             for merge in merges
             if {(merge["job"], merge[end]) for end in ("target", "source")} <= kept
         ],
-        "partials": ["vdis/x/y/.z.vhd.partial"] if draw(_rarely) else [],
+        "partials": draw(_partials(vm, moments)),
         "unreadable": [{"path": "x.json", "why": "not JSON"}] if draw(_rarely) else [],
         "locked": draw(_rarely),
     }
 
 
 @st.composite
+def _partials(draw: st.DrawFn, vm: str, moments: dict[Any, list[dict[str, Any]]]) -> list[str]:
+    """A file under a temporary name; blocks of which there is no alias yet."""
+    found = ["vdis/x/y/.z.vhd.partial"] if draw(_rarely) else []
+    for (name, job), parts in moments.items():
+        if name == vm and parts and draw(_rarely):
+            directory = f"vdis/{uuid('job', job)}/{disk_uuid(vm, 'root')}/data"
+            found.append(f"{directory}/{stamp_of(parts[-1]['at'])}.vhd")
+    return found
+
+
+@st.composite
 def situations(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
     """What the planner is given: what should be, what is, and what time it is."""
     now = draw(nows)
-    desired = draw(desireds())
+    desired = draw(desireds(now))
     tree = draw(trees(now, desired))
     return desired, observed_of(tree, desired), now
 
@@ -262,14 +373,23 @@ def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
         Schedule.parse("0 2 * * *"),
         draw(retentions(least=1)),
     )
+    mode = draw(st.sampled_from((JobMode.INCREMENTAL, JobMode.INCREMENTAL, JobMode.SNAPSHOT)))
+    rolling = mode is JobMode.SNAPSHOT
     job = Job(
         name=JobName("nightly"),
         id=JobId(uuid("job", "nightly")),
         pools=(PoolName("east"),),
-        remotes=(RemoteName("nas"), RemoteName("off")),
+        remotes=() if rolling else (RemoteName("nas"), RemoteName("off")),
+        srs=() if rolling else (SrTarget("fast"),),
+        mode=mode,
         selector=Selector(all=True),
         schedules=(schedule,),
-        guard=PruneGuard(draw(st.integers(1, 60)), draw(st.integers(1, 9))),
+        guard=draw(
+            st.one_of(
+                st.just(PruneGuard(100, 1000)),
+                st.builds(PruneGuard, st.integers(1, 60), st.integers(1, 9)),
+            )
+        ),
     )
     desired = Desired(
         pools={PoolName("east"): Pool(PoolName("east"), ("https://x",), "root", SecretRef())},
@@ -277,34 +397,33 @@ def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
         jobs={job.name: job},
     )
     last = now.replace(hour=2, second=5)
-    counts = st.integers(1, 8)
+
+    def nights() -> list[dict[str, Any]]:
+        """The newest comes last, and is there in any case."""
+        return [
+            {"job": "nightly", "at": last - timedelta(days=day), "schedules": ["night"]}
+            for day in reversed(range(draw(st.integers(1, 8))))
+        ]
+
+    replicas: list[dict[str, Any]] = []
+    for vm in () if rolling else VMS:
+        kind = draw(st.sampled_from(("Updated", "Updated", "Copied")))
+        changed_at = draw(st.integers(0, 8))  # from then on there is a second replica
+        for number, night in enumerate(nights()):
+            of = {"of": "first" if number < changed_at else "second"}
+            told = {} if kind == "Copied" else of
+            replicas.append({**night, **told, "vm": vm, "sr": "fast", "kind": kind})
     tree = {
         "now": now,
         "pools": {
             "east": {
-                "vms": {
-                    vm: {"snapshots": [{"job": "nightly", "at": last, "schedules": ["night"]}]}
-                    for vm in VMS
-                }
+                "srs": ["fast"],
+                "replicas": replicas,
+                "vms": {vm: {"snapshots": nights()[0 if rolling else -1 :]} for vm in VMS},
             }
         },
         "remotes": {
-            remote: {
-                "vms": {
-                    vm: {
-                        "points": [
-                            {
-                                "job": "nightly",
-                                "at": last - timedelta(days=day),
-                                "schedules": ["night"],
-                            }
-                            for day in reversed(range(draw(counts)))
-                        ]
-                    }
-                    for vm in VMS
-                }
-            }
-            for remote in job.remotes
+            remote: {"vms": {vm: {"points": nights()} for vm in VMS}} for remote in job.remotes
         },
     }
     return desired, observed_of(tree, desired), now

@@ -1,15 +1,17 @@
 """Law 6: limits hold at every instant, claims are compatible, and the oldest debt gets its turn."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
+from effects import apply, end, start
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from strategies import situations
-from worlds import apply, end, start, uuid
+from worlds import uuid
 
 from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
 from reconciler.ids import (
@@ -27,7 +29,7 @@ from reconciler.ids import (
 from reconciler.observed.progress import Attempt, Claims, SlotKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import Action, DiskExport, Export, ExportKind, Merge, id_of
+from reconciler.plan.actions import Action, DiskExport, Export, ExportKind, Merge, Sending, id_of
 from reconciler.plan.admit import as_of_place, decide
 from reconciler.plan.claims import claims_of, limit_of
 from reconciler.plan.plan import Plan
@@ -40,16 +42,34 @@ NOW = datetime(2026, 8, 21, 2, 0, tzinfo=UTC)
 def check_limits(running: list[Claims], desired: Desired) -> None:
     used: Counter[tuple[SlotKind, str]] = Counter()
     users: Counter[tuple[SlotKind, str]] = Counter()
+    shared: dict[tuple[SlotKind, str, str], int] = {}
     for claims in running:
         for slots in claims.slots:
-            used[slots.kind, slots.name] += slots.count
-            users[slots.kind, slots.name] += slots.count > 0
+            if slots.shared and slots.count:
+                word = slots.kind, slots.name, slots.shared
+                shared[word] = max(slots.count, shared.get(word, 0))
+            elif slots.count:
+                used[slots.kind, slots.name] += slots.count
+                users[slots.kind, slots.name] += 1
+    for (kind, name, _), count in shared.items():
+        used[kind, name] += count
+        users[kind, name] += 1
     for (kind, name), count in used.items():
         assert count <= limit_of(kind, name, desired) or users[kind, name] == 1
     for one, other in combinations(running, 2):
         for place, mode in one.places:
             for same, others_mode in other.places:
                 assert place != same or mode.together_with(others_mode)
+
+
+def check_parties(starts: Sequence[Sequence[Action]]) -> None:
+    """What sends one snapshot starts as one, and with nothing else."""
+    keys = [
+        {(each.pool, each.snapshot) if isinstance(each, Sending) else id_of(each) for each in party}
+        for party in starts
+    ]
+    assert all(len(key) == 1 for key in keys)
+    assert len({key for (key,) in keys}) == len(keys)
 
 
 # ── as it goes: actions start, end, fail; the world is seen late ──────────────────────────────────
@@ -74,12 +94,14 @@ def test_whatever_ends_when_limits_hold_and_all_is_done(
         planned = plan(desired, seen, now)
         admission = decide(planned, desired, seen, now)
         assert len(admission.actions) + len(admission.waiting) == len(planned.actions)
-        for action in admission.actions:
-            check_is_fresh(action, seen)
-            assert id_of(action) not in running
-            running[id_of(action)] = action
-            seen = start(action, seen, now)
-        check_limits([claims_of(action) for action in running.values()], desired)
+        for party in admission.starts:
+            for action in party:
+                check_is_fresh(action, seen)
+                assert id_of(action) not in running
+                running[id_of(action)] = action
+            seen = start(party, seen, now, desired)
+        check_parties(admission.starts)
+        check_limits(list(seen.progress.claims.values()), desired)
         if not running and not planned.actions:
             event("in sync")
             return
@@ -149,32 +171,40 @@ def estates(draw: st.DrawFn) -> Desired:
 
 @st.composite
 def debts(draw: st.DrawFn, number: int) -> Action:
-    """One export or merge. number: how young it is, and its VM unless it shares one."""
+    """One export or merge. number: how young it is, and its VM unless it shares one.
+
+    Some exports are one half of a pair that sends one snapshot to both remotes.
+    """
     vm = VmUuid(uuid("vm", str(draw(st.sampled_from((number, number // 3))))))
-    remote = draw(st.sampled_from(REMOTES))
+    remote, pool = draw(st.sampled_from(REMOTES)), draw(st.sampled_from(POOLS))
     due = NOW + timedelta(seconds=number)
     if draw(st.integers(0, 3)) == 0:
         return Merge(
             remote, vm, "vm", None, f"a{number}", f"b{number}", 1, due, Reason.POINT_PRUNED
         )
+    of = f"snapshot {number}"
+    if draw(st.booleans()):
+        pair = number // 2
+        vm, of = VmUuid(uuid("vm", "of a pair", str(pair))), f"snapshot of pair {pair}"
+        remote, pool = REMOTES[number % 2], POOLS[pair % 2]
     disks = tuple(
         DiskExport(
-            DiskUuid(f"{number}-{disk}"),
-            DiskSnapshotUuid(f"{number}-{disk}"),
+            DiskUuid(f"{of} {disk}"),
+            DiskSnapshotUuid(f"{of} {disk}"),
             ExportKind.FULL,
             Reason.FIRST_BACKUP,
         )
         for disk in range(draw(st.sampled_from((0, 1, 1, 2, 3, 9))))
     )
     return Export(
-        pool=draw(st.sampled_from(POOLS)),
+        pool=pool,
         remote=remote,
         vm=vm,
         vm_name="vm",
         job=JobName("nightly"),
         job_id=JobId("job"),
         schedules=(),
-        snapshot=SnapshotUuid(f"snapshot {number}"),
+        snapshot=SnapshotUuid(of),
         stamp=stamp_of(due),
         disks=disks,
         due=due,
@@ -195,10 +225,11 @@ def test_what_the_oldest_debt_waits_for_no_younger_one_takes(
     for _ in range(200):
         planned = Plan(actions=tuple(a for a in queue if id_of(a) not in running))
         admission = decide(planned, desired, observed, NOW)
-        for action in admission.actions:
-            running[id_of(action)] = action
-            observed = start(action, observed, NOW)
-        check_limits([claims_of(action) for action in running.values()], desired)
+        for party in admission.starts:
+            running.update({id_of(action): action for action in party})
+            observed = start(party, observed, NOW, desired)
+        check_parties(admission.starts)
+        check_limits(list(observed.progress.claims.values()), desired)
         waiting = [action for action in queue if id_of(action) not in running]
         if not running:
             assert not waiting

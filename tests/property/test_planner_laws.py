@@ -5,63 +5,33 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from effects import apply
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from safety import check_is_safe, histories, prunes_in, whole_points
 from strategies import crowded, retentions, situations
-from worlds import apply
 
 from reconciler.desired.retention import Retention
-from reconciler.desired.state import Approval, Desired, PruneGuard
-from reconciler.ids import DiskSnapshotUuid, JobId, RemoteName, Stamp, VmUuid
-from reconciler.observed.chain import Chains, History
+from reconciler.desired.state import Approval, Desired, Job, PruneGuard
+from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import (
-    Action,
-    CleanFiles,
     CleanSnapshot,
-    Export,
     Merge,
     Prune,
-    Snapshot,
+    PruneReplica,
+    Sending,
     id_of,
 )
+from reconciler.plan.claims import claims_of, sr_place
 from reconciler.plan.planner import plan
 from reconciler.plan.reasons import Reason
+from reconciler.plan.retention import Deletion
 
 ROUNDS_MAX = 30  # a merge at a time: as many as a chain here has files, and a few
 Situation = tuple[Desired, Observed, datetime]
-
-PointName = tuple[RemoteName, VmUuid, Stamp]
-
-
-def histories(observed: Observed) -> dict[tuple[RemoteName, VmUuid], History]:
-    return {
-        (remote, vm): history
-        for remote, view in observed.remotes.items()
-        if isinstance(view, RemoteView)
-        for vm, history in view.histories.items()
-        if isinstance(history, History)
-    }
-
-
-def whole_points(observed: Observed) -> set[PointName]:
-    """Name the points whose every disk can be followed to a full, begun merges aside."""
-    found = set()
-    for (remote, vm), history in histories(observed).items():
-        chains = Chains(history.files)
-        merging = {merge.source.rpartition("/")[0] for merge in history.merges}
-        for point in history.points:
-            if chains.is_whole(point) and not any(
-                disk.path.rpartition("/")[0] in merging for disk in point.disks
-            ):
-                found.add((remote, vm, point.stamp))
-    return found
-
-
-def prunes_in(actions: tuple[Action, ...]) -> set[PointName]:
-    return {(each.remote, each.vm, each.stamp) for each in actions if isinstance(each, Prune)}
 
 
 # ── 1. deterministic ──────────────────────────────────────────────────────────────────────────────
@@ -78,7 +48,9 @@ def turned_around(observed: Observed) -> Observed:
     """Return an equal world whose mappings are in another order."""
 
     def pool(view: Any) -> Any:
-        return replace(view, vms=backwards(view.vms)) if isinstance(view, PoolView) else view
+        if not isinstance(view, PoolView):
+            return view
+        return replace(view, vms=backwards(view.vms), srs=backwards(view.srs))
 
     def history(view: Any) -> Any:
         return replace(view, files=backwards(view.files)) if isinstance(view, History) else view
@@ -121,7 +93,7 @@ def test_no_action_is_planned_twice(situation: Situation) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(situations())
+@given(st.one_of(situations(), situations(), crowded()))
 def test_doing_what_is_planned_ends_in_sync_and_harms_nothing(situation: Situation) -> None:
     desired, observed, now = situation
     for round_ in range(ROUNDS_MAX):
@@ -141,149 +113,31 @@ def test_doing_what_is_planned_ends_in_sync_and_harms_nothing(situation: Situati
     raise AssertionError(f"still not in sync: {planned.sentence} {planned.actions}")
 
 
-def check_is_safe(action: Action, desired: Desired, observed: Observed, now: datetime) -> None:
-    """Assert what must hold of an action when it begins, whatever was planned beside it."""
-    match action:
-        case Prune():
-            check_prune(action, desired, observed, now)
-        case CleanFiles():
-            history = changeable(action.remote, action.vm, desired, observed)
-            named = {disk.path for point in history.points for disk in point.disks}
-            assert not named & set(action.paths)
-            if action.reason is not Reason.PARTIAL_UPLOAD:
-                assert not history.unreadable
-                for path in action.paths:
-                    assert path.split("/")[1] in {job.id for job in desired.jobs.values()}
-        case Merge():
-            history = changeable(action.remote, action.vm, desired, observed)
-            named = {disk.path for point in history.points for disk in point.disks}
-            if action.reason is not Reason.MERGE_INTERRUPTED:
-                assert not history.unreadable
-                assert action.target not in named
-        case Export():
-            history = changeable(action.remote, action.vm, desired, observed)
-            assert all(
-                point.stamp < action.stamp for point in history.points if point.job == action.job_id
-            )
-        case CleanSnapshot():
-            check_clean_snapshot(action, desired, observed)
-        case Snapshot():
-            assert not desired.jobs[action.job].suspend
-        case _:
-            raise AssertionError(f"nobody asked for {action}")
-
-
-def changeable(remote: RemoteName, vm: VmUuid, desired: Desired, observed: Observed) -> History:
-    """Return the history of a VM on a remote that may be changed at all."""
-    assert not desired.remotes[remote].read_only
-    assert not desired.remotes[remote].suspend
-    view = observed.remotes[remote]
-    assert isinstance(view, RemoteView)
-    history = view.histories.get(vm, History(vm, view.as_of))
-    assert isinstance(history, History), "an unknown history was touched"
-    assert not history.locked_by_others
-    return history
-
-
-def check_prune(action: Prune, desired: Desired, observed: Observed, now: datetime) -> None:
-    history = changeable(action.remote, action.vm, desired, observed)
-    assert action.job is not None
-    job = desired.jobs[action.job]
-    assert not job.suspend
-    assert job.id not in desired.protected_jobs
-    assert not history.unreadable
-    assert not history.merges
-    chains = Chains(history.files)
-    good = [point for point in history.points if point.job == job.id and chains.is_whole(point)]
-    stays = [point for point in good if point.stamp != action.stamp]
-    assert len(stays) == len(good) - 1, "a point that is not whole was pruned"
-    assert len(stays) >= job.guard.good_min
-    (point,) = (each for each in good if each.stamp == action.stamp)
-    known = [schedule for schedule in job.schedules if schedule.id in point.schedules]
-    assert known, "a point of no schedule was pruned"
-    for schedule in known:
-        assert not schedule.suspend
-        counted = [each for each in good if schedule.id in each.schedules]
-        kept = schedule.retention.keep([each.taken_at for each in counted], now)
-        assert counted.index(point) not in kept, "a point that a rule keeps was pruned"
-
-
-def check_clean_snapshot(action: CleanSnapshot, desired: Desired, observed: Observed) -> None:
-    view = observed.pools[action.pool]
-    assert isinstance(view, PoolView)
-    if action.snapshot is None:
-        return
-    if action.snapshot in {stray.uuid for stray in view.strays}:
-        check_clean_stray(action, view, desired, observed)
-        return
-    assert action.vm is not None
-    (snapshot,) = (s for s in view.vms[action.vm].snapshots if s.uuid == action.snapshot)
-    if snapshot.marks is None:
-        assert action.reason is Reason.SNAPSHOT_ORPHANED
-        return
-    assert snapshot.marks.vm == action.vm
-    (job,) = (job for job in desired.jobs.values() if job.id == snapshot.marks.job)
-    uuids = {disk.uuid for disk in snapshot.disks}
-    for remote in job.remotes:
-        assert isinstance(observed.remotes[remote], RemoteView), "a remote was not seen"
-        assert not uuids & tips(observed, remote, action.vm, job.id), "a base was removed"
-
-
-def check_clean_stray(
-    action: CleanSnapshot, view: PoolView, desired: Desired, observed: Observed
-) -> None:
-    """A snapshot whose VM is gone may go once its point is somewhere."""
-    (stray,) = (each for each in view.strays if each.uuid == action.snapshot)
-    marks = stray.marks
-    if marks is not None:
-        (job,) = (job for job in desired.jobs.values() if job.id == marks.job)
-        assert any(
-            point.stamp == marks.stamp and point.job == job.id
-            for (remote, vm), history in histories(observed).items()
-            if remote in job.remotes and vm == marks.vm
-            for point in history.points
-        )
-
-
-def tips(observed: Observed, remote: RemoteName, vm: VmUuid, job: JobId) -> set[DiskSnapshotUuid]:
-    """Return the uuids of the newest files that points name, one for each disk."""
-    history = histories(observed).get((remote, vm))
-    if history is None:
-        return set()
-    newest: dict[str, DiskSnapshotUuid] = {}
-    named = {disk.path for point in history.points if point.job == job for disk in point.disks}
-    for path in sorted(named & history.files.keys()):
-        newest[path.rpartition("/")[0]] = history.files[path].uuid
-    files = history.files.values()
-    newest_of_all: dict[str, str] = {}
-    for file in files:
-        newest_of_all[file.directory] = max(newest_of_all.get(file.directory, ""), file.path)
-    return {
-        uuid
-        for directory, uuid in newest.items()
-        if history.files[newest_of_all[directory]].uuid == uuid
-    }
-
-
 @settings(deadline=None)
 @given(situations())
 def test_nothing_is_pruned_where_a_point_is_owed(situation: Situation) -> None:
     desired, observed, now = situation
     planned = plan(desired, observed, now)
     pruned = {
-        (each.job, each.remote, each.vm) for each in planned.actions if isinstance(each, Prune)
+        (each.job, place, each.vm)
+        for each in planned.actions
+        if isinstance(each, Prune | PruneReplica)
+        for place, _ in claims_of(each).places
     }
-    exported = {
-        (each.job, each.remote, each.vm) for each in planned.actions if isinstance(each, Export)
+    sent = {
+        (each.job, place, each.vm)
+        for each in planned.actions
+        if isinstance(each, Sending)
+        for place, _ in claims_of(each).places
     }
-    assert not pruned & exported
+    assert not pruned & sent
 
 
 # ── 4. monotone ───────────────────────────────────────────────────────────────────────────────────
 
 
 @settings(deadline=None)
-@given(situations(), retentions(), st.data())
+@given(st.one_of(situations(), crowded()), retentions(), st.data())
 def test_one_more_keep_rule_never_deletes_more(
     situation: Situation, more: Retention, data: st.DataObject
 ) -> None:
@@ -338,30 +192,62 @@ def test_the_plan_stays_the_same_until_it_said_it_would_not(
 
 
 @settings(deadline=None)
-@given(situations())
+@given(st.one_of(situations(), crowded()))
 def test_a_plan_over_the_thresholds_contains_no_deletion(situation: Situation) -> None:
     desired, observed, now = situation
     planned = plan(desired, observed, now)
     for job in desired.jobs.values():
-        mine = [
-            each for each in planned.actions if isinstance(each, Prune) and each.job == job.name
-        ]
+        mine = [each for each in planned.actions if isinstance(each, Deletion) and is_of(each, job)]
         free = max(1, len(job.schedules))
         excess_of_job = 0
-        for remote in job.remotes:
-            here = [each for each in mine if each.remote == remote]
+        for place in {place_of(each) for each in mine}:
+            here = [each for each in mine if place_of(each) == place]
             excess = sum(
                 max(0, sum(each.vm == vm for each in here) - free) for vm in {e.vm for e in here}
             )
             excess_of_job += excess
-            points = sum(
-                point.job == job.id
-                for (name, _), history in histories(observed).items()
-                if name == remote
-                for point in history.points
-            )
+            points = points_at(place, job, observed)
+            assert len(here) <= points
             assert excess * 100 <= job.guard.percent_max * points
         assert excess_of_job <= job.guard.points_max
+
+
+def is_of(action: Deletion, job: Job) -> bool:
+    return action.job == job.name and action.destructive
+
+
+def place_of(action: Deletion) -> str:
+    match action:
+        case Prune():
+            return action.remote
+        case PruneReplica():
+            return sr_place(action.target_pool, action.sr, action.vm).name
+        case CleanSnapshot():
+            return f"pool {action.pool}"
+
+
+def points_at(place: str, job: Job, observed: Observed) -> int:
+    """Count the points of a job on a remote, on an SR, or on a pool."""
+    on_remotes = sum(
+        point.job == job.id
+        for (name, _), history in histories(observed).items()
+        if name == place
+        for point in history.points
+    )
+    views = [view for view in observed.pools.values() if isinstance(view, PoolView)]
+    on_srs = sum(
+        each.job == job.id and sr_place(view.name, each.sr, each.vm).name == place
+        for view in views
+        for each in view.replicas
+    )
+    on_pools = sum(
+        snapshot.marks is not None and snapshot.marks.job == job.id
+        for view in views
+        if f"pool {view.name}" == place
+        for vm in view.vms.values()
+        for snapshot in vm.snapshots
+    )
+    return on_remotes + on_srs + on_pools
 
 
 @settings(deadline=None)
@@ -382,7 +268,7 @@ def test_an_approval_holds_until_all_of_it_is_done_and_for_nothing_else(
     assert plan(wrong, observed, now) == planned
     approved = replace(desired, approvals=(Approval(planned.deletions),))
     while blocked:
-        going = [a for a in plan(approved, observed, now).actions if isinstance(a, Prune)]
+        going = [each for each in plan(approved, observed, now).actions if each.destructive]
         assert blocked <= {id_of(action) for action in going}
         action = random.choice([a for a in going if id_of(a) in blocked])
         observed = apply(action, observed, now)

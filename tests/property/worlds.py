@@ -1,4 +1,4 @@
-"""Worlds for tests of the planner: short text trees in, `Observed` out; and what actions do to one.
+"""Worlds for tests of the planner: short text trees in, `Observed` out.
 
 A tree is what a story's `world.yaml` holds. Ids are made from names, so that a file's uuid, a
 snapshot's and a mark's agree wherever the same VM, disk and stamp are meant:
@@ -10,17 +10,21 @@ snapshot's and a mark's agree wherever the same VM, disk and stamp are meant:
           web:
             disks: {root: 10GiB}
             snapshots: [{job: nightly, at: 2026-08-20 02:00:05, schedules: [night]}]
+        srs: [fast]
+        replicas:
+          - {vm: web, sr: fast, job: nightly, at: 2026-08-20 02:00:05, schedules: [night]}
     remotes:
       nas:
         vms:
           web: {points: [{job: nightly, at: 2026-08-20 02:00:05, schedules: [night]}]}
 
-The first point of a disk is full, each later one a delta on the one before it.
+The first point of a disk is full, each later one a delta on the one before it. What actions do to
+a world is told by effects.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -33,8 +37,8 @@ from reconciler.ids import (
     RemoteName,
     ScheduleId,
     SnapshotUuid,
+    SrUuid,
     VmUuid,
-    instant_of,
     stamp_of,
 )
 from reconciler.observed.chain import (
@@ -43,8 +47,10 @@ from reconciler.observed.chain import (
     History,
     MergeInProgress,
     PointDisk,
+    PointKind,
     RestorePoint,
     Unreadable,
+    disk_name,
 )
 from reconciler.observed.pool import (
     SNAPSHOT_IN_PROGRESS,
@@ -57,14 +63,10 @@ from reconciler.observed.pool import (
     Snapshot,
     Vm,
 )
-from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.remote import RemoteView
+from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
-from reconciler.plan import actions as act
-from reconciler.plan.actions import id_of
-from reconciler.plan.claims import claims_of, touched_by
-from reconciler.plan.reasons import Reason
 from reconciler.units import parse_size
 
 GIB = 1024**3
@@ -89,6 +91,14 @@ def disk_snapshot_uuid(disk: DiskUuid, stamp: str) -> DiskSnapshotUuid:
 
 def snapshot_uuid(vm: VmUuid, stamp: str, job: JobId) -> SnapshotUuid:
     return SnapshotUuid(uuid("snapshot", vm, stamp, job))
+
+
+def sr_uuid(pool: str, name: str) -> SrUuid:
+    return SrUuid(uuid("sr", pool, name))
+
+
+def replica_uuid(vm: VmUuid, sr: SrUuid, job: JobId, made: str) -> VmUuid:
+    return VmUuid(uuid("replica", vm, sr, job, made))
 
 
 def instant(value: object) -> datetime:
@@ -146,6 +156,8 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
         )
         for each in part.get("orphans", [])
     )
+    srs = [Sr(sr_uuid(name, sr), sr, None, None) for sr in part.get("srs", [])]
+    replicas = [_replica(name, each, names) for each in part.get("replicas", [])]
     return PoolView(
         name=PoolName(name),
         uuid=uuid("pool", name),
@@ -153,6 +165,8 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
         master="host1",
         version="8.3",
         as_of=now,
+        srs={sr.uuid: sr for sr in srs},
+        replicas=tuple(sorted(replicas, key=lambda each: each.stamp)),
         vms={vm.uuid: vm for vm in vms},
         orphans=orphans,
         strays=tuple(
@@ -160,6 +174,39 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
             for each in part.get("strays", [])
         ),
         unreadable=tuple(part.get("unreadable", ())),
+    )
+
+
+def _replica(pool: str, part: Mapping[str, Any], names: Names) -> Replica:
+    """One replica. of: the VM that stands for it here; lost: the disks that it lacks."""
+    vm, at = part["vm"], instant(part["at"])
+    stamp = stamp_of(at)
+    kind = ReplicaKind(part.get("kind", "Updated"))
+    made = part.get("of", "first" if kind is ReplicaKind.UPDATED else stamp)
+    replica = replica_uuid(vm_uuid(vm), sr_uuid(pool, part["sr"]), names.job(part["job"]), made)
+    is_point = kind is ReplicaKind.UPDATED and not part.get("interrupted")
+    return Replica(
+        sr=sr_uuid(pool, part["sr"]),
+        vm=vm_uuid(vm),
+        vm_name=vm,
+        stamp=stamp,
+        taken_at=at,
+        job=names.job(part["job"]),
+        schedules=names.schedules(part["job"], part.get("schedules", [])),
+        kind=kind,
+        replica=replica,
+        snapshot=SnapshotUuid(uuid("replica", replica, stamp)) if is_point else None,
+        disks=tuple(
+            ReplicaDisk(
+                DiskSnapshotUuid(uuid("replica", replica, stamp, disk)),
+                disk_uuid(vm, disk),
+                disk_snapshot_uuid(disk_uuid(vm, disk), stamp),
+                parse_size(str(part.get("virtual", "10GiB"))),
+            )
+            for disk in part.get("disks", ["root"])
+        ),
+        clean=part.get("clean", True),
+        state=ReplicaState.INTERRUPTED if part.get("interrupted") else ReplicaState.WHOLE,
     )
 
 
@@ -263,16 +310,24 @@ def _point(
     at = instant(part["at"])
     stamp = stamp_of(at)
     job = names.job(part["job"])
+    if part.get("archive"):
+        schedules = names.schedules(part["job"], part.get("schedules", []))
+        return RestorePoint(
+            vm_uuid(vm), vm, stamp, at, job, schedules, (), 10 * GIB, PointKind.ARCHIVE,
+            f"{stamp}.xva", part.get("flaw", ""),
+        )  # fmt: skip
     disks = []
     for disk in part.get("disks", ["root"]):
         identity = disk_uuid(vm, disk)
         directory = f"vdis/{job}/{identity}"
         tip = tips.get(directory)
+        if tip is not None and tip.blocks is not bool(part.get("blocks")):
+            tip = None
         below = None if tip is None or disk in part.get("full", []) else tip
         size = parse_size(str(part.get("size", "10GiB" if below is None else "1GiB")))
         broken = part.get("broken", {}).get(disk)
         file = DiskFile(
-            path=f"{directory}/{stamp}.vhd",
+            path=f"{directory}/{disk_name(stamp, blocks=bool(part.get('blocks')))}",
             uuid=disk_snapshot_uuid(identity, stamp),
             parent=None if below is None else below.file_name,
             parent_uuid=None if below is None else below.uuid,
@@ -285,7 +340,12 @@ def _point(
         tips[directory] = file
         if disk not in part.get("missing", []):
             files[file.path] = file
-        disks.append(PointDisk(identity, file.uuid, disk, file.path, file.virtual_bytes))
+        since_full = part.get("since_full")
+        disks.append(
+            PointDisk(
+                identity, file.uuid, disk, file.path, file.virtual_bytes, since_full=since_full
+            )
+        )
     return RestorePoint(
         vm=vm_uuid(vm),
         vm_name=vm,
@@ -303,214 +363,4 @@ def _merge(vm: str, part: Mapping[str, Any], names: Names) -> MergeInProgress:
     target, source = (f"{stamp_of(instant(part[end]))}.vhd" for end in ("target", "source"))
     return MergeInProgress(
         f"{directory}/.{target}.merge.json", f"{directory}/{target}", f"{directory}/{source}"
-    )
-
-
-# ── what actions do ───────────────────────────────────────────────────────────────────────────────
-
-
-def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
-    """Predict the world after an action, seen at `now`."""
-    match action:
-        case act.Snapshot():
-            return _with_vm(observed, action, now, lambda vm: _snapshotted(vm, action, now))
-        case act.CleanSnapshot(snapshot=None):
-            view = _pool_of(observed, action.pool)
-            orphans = tuple(each for each in view.orphans if each.uuid not in action.disks)
-            return _with_pool(observed, replace(view, orphans=orphans, as_of=now))
-        case act.CleanSnapshot() if action.vm not in _pool_of(observed, action.pool).vms:
-            view = _pool_of(observed, action.pool)
-            strays = tuple(each for each in view.strays if each.uuid != action.snapshot)
-            return _with_pool(observed, replace(view, strays=strays, as_of=now))
-        case act.CleanSnapshot():
-            return _with_vm(
-                observed,
-                action,
-                now,
-                lambda vm: replace(
-                    vm, snapshots=tuple(s for s in vm.snapshots if s.uuid != action.snapshot)
-                ),
-            )
-        case act.Export():
-            return _with_history(observed, action, now, _exported(observed, action))
-        case act.Prune():
-            history = _history_of(observed, action)
-            points = tuple(each for each in history.points if each.stamp != action.stamp)
-            assert len(points) == len(history.points) - 1, "pruned something that was not there"
-            return _with_history(observed, action, now, replace(history, points=points))
-        case act.Merge():
-            return _with_history(observed, action, now, _merged(observed, action))
-        case act.CleanFiles():
-            history = _history_of(observed, action)
-            return _with_history(
-                observed,
-                action,
-                now,
-                replace(
-                    history,
-                    files={p: f for p, f in history.files.items() if p not in action.paths},
-                    partials=tuple(p for p in history.partials if p not in action.paths),
-                ),
-            )
-        case _:
-            raise AssertionError(f"no story has {action}")
-
-
-def start(action: act.Action, observed: Observed, now: datetime) -> Observed:
-    """Note that an action has started, as the executor does."""
-    progress = observed.progress
-    identity = id_of(action)
-    return replace(
-        observed,
-        progress=replace(
-            progress,
-            running={**progress.running, identity: now},
-            claims={**progress.claims, identity: claims_of(action)},
-        ),
-    )
-
-
-def end(
-    action: act.Action, observed: Observed, now: datetime, attempt: Attempt | None = None
-) -> Observed:
-    """Note that an action has ended, as the executor does. The world is not changed by this."""
-    progress = observed.progress
-    identity = id_of(action)
-    touched = dict(progress.touched)
-    for place in touched_by(progress.claims[identity]):
-        touched[place] = max(now, touched.get(place, now))
-    return replace(
-        observed,
-        progress=Progress(
-            running={key: value for key, value in progress.running.items() if key != identity},
-            claims={key: value for key, value in progress.claims.items() if key != identity},
-            ended={**progress.ended, identity: attempt or Attempt(now, True)},
-            touched=touched,
-        ),
-    )
-
-
-def _snapshotted(vm: Vm, action: act.Snapshot, now: datetime) -> Vm:
-    stamp = stamp_of(now)
-    if action.after is not None and stamp <= action.after:
-        stamp = stamp_of(instant_of(action.after) + timedelta(seconds=1))
-    marks = Marks(
-        action.job_id, action.schedules, stamp, vm.uuid, tuple(disk.uuid for disk in vm.disks)
-    )
-    taken = Snapshot(
-        uuid=snapshot_uuid(vm.uuid, stamp, action.job_id),
-        name=f"backup of {vm.name}",
-        taken_at=instant_of(stamp),
-        marks=marks,
-        disks=tuple(
-            DiskSnapshot(disk_snapshot_uuid(d.uuid, stamp), d.uuid, d.size_bytes, d.sr)
-            for d in vm.disks
-        ),
-    )
-    return replace(vm, snapshots=(*vm.snapshots, taken))
-
-
-def _exported(observed: Observed, action: act.Export) -> History:
-    history = _history_of(observed, action)
-    vm = _pool_of(observed, action.pool).vms[action.vm]
-    (snapshot,) = (each for each in vm.snapshots if each.uuid == action.snapshot)
-    files = dict(history.files)
-    for export in action.disks:
-        if export.reason is Reason.ALREADY_EXPORTED:
-            assert files[f"vdis/{action.job_id}/{export.disk}/{action.stamp}.vhd"]
-            continue
-        (disk,) = (each for each in snapshot.disks if each.uuid == export.snapshot)
-        directory = f"vdis/{action.job_id}/{export.disk}"
-        parent = files[f"{directory}/{export.base_file}"] if export.base_file else None
-        if parent is not None:
-            # True base: what the delta was computed against is what it will be read over.
-            assert parent.uuid == export.base
-            assert any(
-                parent.uuid == each.uuid and each.disk == export.disk
-                for other in vm.snapshots
-                for each in other.disks
-            )
-        files[f"{directory}/{action.stamp}.vhd"] = DiskFile(
-            path=f"{directory}/{action.stamp}.vhd",
-            uuid=export.snapshot,
-            parent=export.base_file,
-            parent_uuid=export.base,
-            virtual_bytes=disk.size_bytes,
-            file_bytes=GIB,
-            data_bytes=GIB,
-        )
-    names = {disk.uuid: disk.name for disk in vm.disks}
-    point = RestorePoint(
-        vm=vm.uuid,
-        vm_name=vm.name,
-        stamp=action.stamp,
-        taken_at=instant_of(action.stamp),
-        job=action.job_id,
-        schedules=action.schedules,
-        disks=tuple(
-            PointDisk(
-                disk.disk,
-                disk.uuid,
-                names.get(disk.disk, ""),
-                f"vdis/{action.job_id}/{disk.disk}/{action.stamp}.vhd",
-                disk.size_bytes,
-            )
-            for disk in snapshot.disks
-            if disk.disk is not None
-        ),
-        size_bytes=GIB,
-    )
-    points = sorted([*history.points, point], key=lambda each: each.stamp)
-    return replace(history, points=tuple(points), files=files)
-
-
-def _merged(observed: Observed, action: act.Merge) -> History:
-    history = _history_of(observed, action)
-    files = dict(history.files)
-    target = files.pop(action.target)
-    source = files[action.source]
-    assert source.parent_path == action.target
-    files[action.source] = replace(
-        source,
-        parent=target.parent,
-        parent_uuid=target.parent_uuid,
-        file_bytes=target.file_bytes + source.file_bytes,
-        data_bytes=target.data_bytes + source.data_bytes,
-    )
-    merges = tuple(each for each in history.merges if each.target != action.target)
-    return replace(history, files=files, merges=merges)
-
-
-def _pool_of(observed: Observed, name: PoolName) -> PoolView:
-    view = observed.pools[name]
-    assert isinstance(view, PoolView)
-    return view
-
-
-def _with_pool(observed: Observed, view: PoolView) -> Observed:
-    return replace(observed, pools={**observed.pools, view.name: view})
-
-
-def _with_vm(observed: Observed, action: Any, now: datetime, change: Any) -> Observed:
-    view = _pool_of(observed, action.pool)
-    vms = {**view.vms, action.vm: change(view.vms[action.vm])}
-    return _with_pool(observed, replace(view, vms=vms, as_of=now))
-
-
-def _history_of(observed: Observed, action: Any) -> History:
-    view = observed.remotes[action.remote]
-    assert isinstance(view, RemoteView), "acted on a remote that was not seen"
-    history = view.histories.get(action.vm, History(action.vm, view.as_of))
-    assert isinstance(history, History), "acted on a history that was not seen"
-    assert not history.locked_by_others
-    return history
-
-
-def _with_history(observed: Observed, action: Any, now: datetime, history: History) -> Observed:
-    view = observed.remotes[action.remote]
-    assert isinstance(view, RemoteView)
-    histories = {**view.histories, action.vm: replace(history, as_of=now)}
-    return replace(
-        observed,
-        remotes={**observed.remotes, action.remote: replace(view, histories=histories, as_of=now)},
     )

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from effects import apply
 from scenes import Scene, job, schedule, wanting
-from worlds import apply
 
 from reconciler.desired.retention import Retention
 from reconciler.desired.state import Approval, PruneGuard
