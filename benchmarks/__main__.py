@@ -5,12 +5,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-from benchmarks import curve, export, memory, merge, planning
+from benchmarks import blocks, curve, export, memory, merge, planning
 from benchmarks.report import Figure, as_json, as_table
 
 Benchmark = Callable[[str, Callable[[str], None]], Iterator[Figure]]
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "blocks": blocks.run,
     "curve": curve.run,
     "export": export.run,
     "memory": memory.run,
