@@ -137,7 +137,8 @@ class Executor:
     ) -> Attempt:
         """Run one step to its end. Only a cancelled process lets an exception out."""
         try:
-            gauge.row = await self._records.begin(action, started_at)
+            gauge.row = self._records.new_row()
+            await self._records.begin(gauge.row, action, started_at)
             bind_contextvars(run=run_of(action), action=id_of(action))
             log.info("action started", **_fields(action), reason=action.reason)
             async with stall_watch(gauge, self._stall_s(action)):

@@ -6,6 +6,7 @@ it was interrupted, and is shown so. Deleting the file loses history and nothing
 """
 
 import asyncio
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -92,25 +93,29 @@ class Records:
         for column, kind in _LATER_COLUMNS.items():
             if column not in known:
                 self._connection.execute(f"alter table tries add column {column} {kind}")
+        (last,) = self._connection.execute("select coalesce(max(id), 0) from tries").fetchone()
+        self._numbers = itertools.count(int(last) + 1)
 
     def prepare(self, schema: str) -> None:
         """Make the tables of whoever shares the file. Called before anything is written."""
         self._connection.executescript(schema)
 
-    async def begin(self, action: Action, at: datetime) -> int:
-        """Write down that an action started; return the row for `end`."""
-        row = _row_of(action, self.owner, at)
-        columns = ", ".join(row)
-        marks = ", ".join("?" for _ in row)
+    def new_row(self) -> int:
+        """Give the number of a row that is to be begun: known even if writing it is cut short."""
+        return next(self._numbers)
 
-        def insert(connection: sqlite3.Connection) -> int:
-            cursor = connection.execute(
-                f"insert into tries ({columns}) values ({marks})",
-                tuple(row.values()),
+    async def begin(self, row: int, action: Action, at: datetime) -> None:
+        """Write down that an action started."""
+        fields = {"id": row, **_row_of(action, self.owner, at)}
+        columns = ", ".join(fields)
+        marks = ", ".join("?" for _ in fields)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                f"insert into tries ({columns}) values ({marks})", tuple(fields.values())
             )
-            return cursor.lastrowid or 0
 
-        return await self.do(insert) or 0
+        await self.do(insert)
 
     async def progress(self, rows: Mapping[int, tuple[int, int]]) -> None:
         """Write down how far running actions are: bytes moved and expected, by row."""
@@ -151,10 +156,25 @@ class Records:
 
         async with self._turn:
             try:
-                return await asyncio.to_thread(transaction)
+                return await _to_its_end(transaction)
             except sqlite3.Error as error:
                 log.warning("history not written", why=str(error))
                 return None
+
+
+async def _to_its_end(work: Callable[[], R]) -> R:
+    """Work on a thread; when cancelled, first wait until it has ended: one at a time, always."""
+    working = asyncio.get_running_loop().run_in_executor(None, work)
+    is_cancelled = False
+    while not working.done():
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        working.exception()  # fetched, so that nobody is told it was lost
+        raise asyncio.CancelledError
+    return working.result()
 
 
 def read_tries(path: Path, live_owner: str | None, limit: int = 1000) -> list[Try]:

@@ -20,6 +20,7 @@ from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, moto_server
 from reconciler.assembly import Reconciler
 from reconciler.clock import SteppedClock
 from reconciler.desired.state import Desired
+from reconciler.executor.records import read_tries
 from reconciler.executor.run_records import read_runs
 from reconciler.executor.steps import restore_disk
 from reconciler.executor.tools import Tools
@@ -197,6 +198,13 @@ class Estate:
                     if row.id == run and row.closed_at is not None:
                         return row.state
                 await asyncio.sleep(0.05)
+
+    def tries_of(self, run: RunId) -> list[tuple[str, str, str, str]]:
+        """What was tried for a run, newest first: verb, place, outcome, why."""
+        tries = read_tries(self.history_file, None)
+        return [
+            (each.verb, each.place, each.outcome, each.why) for each in tries if each.run == run
+        ]
 
     @property
     def history_file(self) -> Path:

@@ -86,7 +86,8 @@ class Bench:
                 await asyncio.sleep(0.01)
 
     async def tried(self, action: Snapshot | Export, outcome: str, why: str = "") -> None:
-        row = await self.records.begin(action, NOW)
+        row = self.records.new_row()
+        await self.records.begin(row, action, NOW)
         await self.records.end(row, NOW, outcome, why, why, 5)
 
 
