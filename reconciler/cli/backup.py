@@ -108,7 +108,12 @@ class _Run:
         clock = SystemClock()
         mine = replace(only_job(desired, self.job), requests=(self.request,))
         reconciler = Reconciler(
-            Latest(mine), clock, reveal, records=self.place.records, owner=owner
+            Latest(mine),
+            clock,
+            reveal,
+            records=self.place.records,
+            owner=owner,
+            lines=logs.keep_lines(clock.now),
         )
         async with asyncio.TaskGroup() as group:
             work = group.create_task(reconciler.run())
@@ -179,7 +184,7 @@ class _Run:
                 word = "failed" if part.state is PartState.FAILED else "not done in time"
                 say(f"{part.subject}: {word}: {part.why or 'no reason known'}", "error")
         size = render_size(sum(part.size_bytes for part in done))
-        say(f"{len(done)} of {len(parts)} restore points made, {size}")
+        say(f"{len(done)} of {len(parts)} restore points made, {size} on remotes")
         code = self._code(parts)
         self._put(parts, code)
         return code

@@ -19,6 +19,15 @@ def test_each_run_makes_its_points_and_tidies_up(new_world: Any) -> None:
     assert new_world.run("plan", new_world.manifests).code == 0
 
 
+def test_a_run_of_its_own_has_a_log_as_well(new_world: Any) -> None:
+    assert new_world.run("backup", "nightly", new_world.manifests).code == 0
+    (name,) = new_world.run("get", "runs", "-o", "name").stdout.split()
+    shown = new_world.run("logs", name)
+    assert shown.code == 0, shown.stderr
+    assert "action started" in shown.stdout
+    assert "VM " in shown.stdout
+
+
 def test_one_remote_of_two_is_a_partial_success(new_world: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("reconciler.cli.settlement.UNSEEN_MAX", _nothing())
     (new_world.manifests / "second.yaml").write_text(
