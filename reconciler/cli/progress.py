@@ -44,6 +44,7 @@ from reconciler.plan.actions import (
     Snapshot,
 )
 from reconciler.plan.claims import sr_name
+from reconciler.plan.power_on import PowerOn
 from reconciler.units import render_size
 
 Style = Literal["none", "plain", "bar", "json"]
@@ -86,7 +87,7 @@ def put_line(content: dict[str, Any]) -> None:
 def title_of(action: Action) -> str:
     """Say in a few words what an action does, on which VM, where."""
     match action:
-        case Snapshot() | CleanSnapshot():
+        case Snapshot() | CleanSnapshot() | PowerOn():
             text = f"{action.verb} {action.vm_name} on {action.pool}"
         case Export():
             text = f"export {action.vm_name} -> {action.remote}"

@@ -10,6 +10,7 @@ from reconciler.executor.steps import (
     copy_vm,
     export,
     merge,
+    power_on,
     prune,
     prune_replica,
     replicate,
@@ -34,6 +35,7 @@ from reconciler.plan.actions import (
     RestoreVm,
     Snapshot,
 )
+from reconciler.plan.power_on import PowerOn
 
 
 async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it is a table)
@@ -41,6 +43,8 @@ async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it 
     match action:
         case Snapshot():
             await snapshot.run(action, tools)
+        case PowerOn():
+            await power_on.run(action, tools)
         case Export():
             await export.run(action, tools)
         case Replicate():

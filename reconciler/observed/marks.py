@@ -21,8 +21,9 @@ from reconciler.ids import (
     Stamp,
     VmUuid,
     instant_of,
+    stamp_of,
 )
-from reconciler.observed.pool import Marks
+from reconciler.observed.pool import Marks, ShutDown
 
 OWNER_KEY = "reconciler:owner"
 SELF_KEY = "reconciler:self"
@@ -45,6 +46,9 @@ STAMP_KEY = "reconciler:stamp"
 VM_NAME_KEY = "reconciler:vm-name"
 LIVE_DISK_KEY = "reconciler:disk"
 
+OFFLINE_KEY = "reconciler:offline"
+"""On a live VM that we shut down, until it is started again."""
+
 MARK_KEYS = frozenset(
     {
         OWNER_KEY,
@@ -64,11 +68,12 @@ MARK_KEYS = frozenset(
         STAMP_KEY,
         VM_NAME_KEY,
         LIVE_DISK_KEY,
+        OFFLINE_KEY,
         "xo:base_delta",
         "xo:base_delta_vdi",
     }
 )
-"""Everything that a backup says about a snapshot; none of it belongs on a live VM or disk."""
+"""Everything that a backup says about a snapshot, or a live VM; a new snapshot has none of it."""
 
 REPLICA_KEYS = frozenset({SOURCE_KEY, SR_KEY})
 """A VM with one of these is a backup itself, and its snapshots are no sources of backups."""
@@ -119,6 +124,23 @@ def read_marks(other_config: Mapping[str, str], of: str) -> Marks | None:
         vm=VmUuid(_uuid(other_config, VM_KEY)),
         disks=tuple(DiskUuid(part) for part in _list(other_config, DISKS_KEY, UUID)),
     )
+
+
+def write_offline(shut_down: ShutDown, of: str) -> str:
+    """The value of `OFFLINE_KEY` on the VM with uuid `of`."""
+    return f"{of} {shut_down.job} {stamp_of(shut_down.at)}"
+
+
+def read_offline(other_config: Mapping[str, str], of: str) -> ShutDown | None:
+    """The other way round; None without a mark, or one that was meant for another VM."""
+    owner, _, rest = other_config.get(OFFLINE_KEY, "").partition(" ")
+    job, _, stamp = rest.partition(" ")
+    if owner != of or not UUID.fullmatch(job):
+        return None
+    try:
+        return ShutDown(JobId(job), instant_of(Stamp(stamp)))
+    except ValueError:
+        return None
 
 
 def taken_at(marks: Marks) -> datetime:

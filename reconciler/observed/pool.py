@@ -88,10 +88,19 @@ SNAPSHOT_IN_PROGRESS = "reconciler-snapshot-in-progress"
 
 
 @dataclass(frozen=True, slots=True)
+class ShutDown:
+    """A VM's mark that we shut it down for a snapshot of a job, and when."""
+
+    job: JobId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Vm:
     """A VM that can be protected: no template, no snapshot, no control domain, no own replica.
 
     busy: names of operations under way that forbid a snapshot (migration and the like).
+    shut_down: it is to be started again.
     """
 
     uuid: VmUuid
@@ -101,6 +110,12 @@ class Vm:
     disks: tuple[Disk, ...]
     snapshots: tuple[Snapshot, ...] = ()
     busy: tuple[str, ...] = ()
+    shut_down: ShutDown | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, or does but for the moment that a snapshot of ours takes."""
+        return self.power_state is PowerState.RUNNING or self.shut_down is not None
 
 
 @dataclass(frozen=True, slots=True)

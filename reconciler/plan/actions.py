@@ -1,11 +1,9 @@
 """The closed union of everything that can be done, as frozen values.
 
 Each action is planned, admitted, run, logged and counted under one id that is derived from its
-content, so planning again gives the same id. Actions are serialisable (render.py), name their
-subject by uuids, and carry everything a step needs but opened connections.
-
-The backup of one VM is two actions: `Snapshot` makes and marks one; once that is seen, `Export`
-sends it to a remote that lacks the point. The next plan continues whatever was interrupted.
+content, so planning again gives the same id. They are serialisable (render.py), name their subject
+by uuids, and carry everything a step needs but opened connections. The backup of one VM is two:
+`Snapshot` makes and marks one; once it is seen, `Export` sends it to a remote that lacks the point.
 """
 
 import hashlib
@@ -32,6 +30,7 @@ from reconciler.ids import (
     VmUuid,
     run_id,
 )
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
 
 
@@ -354,6 +353,7 @@ Action = (
     | CleanFiles
     | CleanSnapshot
     | CleanReplica
+    | PowerOn
     | RestoreVm
     | RestoreDisk
 )

@@ -50,6 +50,7 @@ from reconciler.plan.actions import (
 from reconciler.plan.claims import claims_of, claims_of_party, sr_name
 from reconciler.plan.occupancy import Backlog, Occupancy, Refusal
 from reconciler.plan.plan import Held, Plan
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
 
 _AFTER_SUCCESS = timedelta(minutes=1)
@@ -149,7 +150,7 @@ def subject_of(action: Action) -> str:
     """Name what an action is about, for a person."""
     name = action.vm_name or action.vm or "(no VM)"
     match action:
-        case Snapshot() | CleanSnapshot():
+        case Snapshot() | CleanSnapshot() | PowerOn():
             return f"VM {name} on pool {action.pool}"
         case Replicate() | CopyVm() | PruneReplica() | CleanReplica():
             return f"VM {name} on {sr_name(action.target_pool, action.sr)}"

@@ -39,11 +39,12 @@ from reconciler.plan.actions import (
     Sending,
     Snapshot,
 )
+from reconciler.plan.power_on import PowerOn
 
 _NOBODY = VmUuid("")
 
 
-def claims_of(action: Action) -> Claims:
+def claims_of(action: Action) -> Claims:  # noqa: PLR0911 (it is a table)
     """Say what an action occupies that starts alone.
 
     What sends a snapshot reads it on its pool, so that nobody cleans it meanwhile, and adds to
@@ -65,6 +66,8 @@ def claims_of(action: Action) -> Claims:
                 (Slots(SlotKind.REPLICAS, place.name, 1),),
                 ((place, Mode.REWRITE),),
             )
+        case PowerOn():
+            return Claims((), ((pool_place(action.pool, action.vm), Mode.APPEND),))
         case CleanSnapshot():
             return Claims(
                 (Slots(SlotKind.SNAPSHOTS, action.pool, 1),),

@@ -39,6 +39,7 @@ from reconciler.plan.actions import (
 from reconciler.plan.claims import sr_name
 from reconciler.plan.files import job_of
 from reconciler.plan.plan import Held, Plan
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
 from reconciler.plan.render import as_dict
 from reconciler.units import render_size
@@ -136,7 +137,7 @@ def _heading(action: Action, desired: Desired) -> str:
             jobs = {job_of(path) for path in action.paths}
             names = [name for name, job in desired.jobs.items() if job.id in jobs]
             return f"job {names[0]}" if len(names) == 1 else f"remote {action.remote}"
-        case CleanSnapshot():
+        case CleanSnapshot() | PowerOn():
             return f"pool {action.pool}"
         case PruneReplica() | CleanReplica():
             return f"pool {action.target_pool}"
@@ -210,6 +211,9 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
             else:
                 what = f"a snapshot on {action.pool}"
             return _Line("-", "clean", name, what, "", action.reason)
+        case PowerOn():
+            why = f"{action.reason} (at {_time(action.due)})"
+            return _Line("+", "start", name, f"on {action.pool}", "", why)
         case RestoreVm():
             what = f"{_time(instant_of(action.stamp))} from {action.remote} to {action.pool}"
             return _Line("+", "restore", name, what, "", action.reason)

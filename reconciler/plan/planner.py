@@ -22,6 +22,7 @@ from reconciler.plan import (
     due,
     guard,
     merge,
+    offline,
     replica,
     retention,
     send,
@@ -48,6 +49,7 @@ from reconciler.plan.actions import (
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import files_of
 from reconciler.plan.plan import Held, Plan
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import Scope, scopes_of, vm_at
 from reconciler.plan.sites import all_sites
@@ -67,6 +69,7 @@ _HOUSEKEEPING = timedelta(hours=12)
 _PATIENCE: dict[type[Action], timedelta] = {
     RestoreVm: timedelta(days=-7),
     RestoreDisk: timedelta(days=-7),
+    PowerOn: timedelta(days=-7),
     Snapshot: timedelta(),
     Export: timedelta(),
     Archive: timedelta(),
@@ -85,6 +88,7 @@ _IN_THE_WAY = frozenset(  # of the next export
 _SOMEBODY_WAITS = timedelta(days=1)  # for a run that was asked for by hand
 _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((RestoreVm, RestoreDisk), "restore", "restores"),
+    ((PowerOn,), "start", "starts"),
     ((Snapshot,), "snapshot", "snapshots"),
     ((Export, Archive), "export", "exports"),
     ((Replicate, CopyVm), "replication", "replications"),
@@ -111,6 +115,7 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     for remote in sorted(desired.remotes):
         _tidy_remote(world, remote, draft)
     for pool, view in world.pools():
+        offline.rule(world, pool, view, draft)
         strays.clean_unmarked(world, pool, view, draft)
         strays.clean_strays(world, pool, view, draft)
         strays.clean_disks(world, pool, view, draft)
@@ -282,6 +287,8 @@ def _debt(  # noqa: PLR0912 (it is a table)
             place, detail = action.remote, action.job
         case Replicate() | CopyVm():
             place, detail = action.sr, action.job
+        case PowerOn():
+            place, detail = action.pool, ""
         case PruneReplica():
             place, detail = action.sr, action.stamp
         case CleanReplica():

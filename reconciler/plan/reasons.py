@@ -15,6 +15,7 @@ class Reason(StrEnum):
     RETENTION_EXCEEDED = "RetentionExceeded"  # no keep rule wants the point any more
     POINT_PRUNED = "PointPruned"  # a file's point is gone, but newer points stand on the file
     MERGE_INTERRUPTED = "MergeInterrupted"  # a begun merge must be finished
+    SHUT_DOWN_FOR_SNAPSHOT = "ShutDownForSnapshot"  # by us, and not started again yet
     SNAPSHOT_SUPERSEDED = "SnapshotSuperseded"  # no chain needs the snapshot as its base
     SNAPSHOT_ORPHANED = "SnapshotOrphaned"  # a snapshot was made and never marked, or half removed
     PARTIAL_UPLOAD = "PartialUpload"  # an upload was interrupted
@@ -68,6 +69,7 @@ class Reason(StrEnum):
     STALLED = "Stalled"  # no byte moved for too long
     SLOW_DESTINATION = "SlowDestination"  # it held up the others of its run, and was detached
     WRONG_KEY = "WrongKey"  # the remote is encrypted with another key
+    GUEST_STAYS_UP = "GuestStaysUp"  # it does not shut down, and is not forced to
     STREAM_BROKEN = "StreamBroken"
     INSUFFICIENT_SPACE = "InsufficientSpace"
     REMOTE_ERROR = "RemoteError"

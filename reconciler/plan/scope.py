@@ -20,7 +20,7 @@ from reconciler.ids import (
     instant_of,
 )
 from reconciler.observed.chain import History, RestorePoint
-from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, Snapshot, Vm
+from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, PowerState, Snapshot, Vm
 from reconciler.observed.progress import Mode, PlaceKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
@@ -173,7 +173,8 @@ def scopes_of(world: World, job: Job) -> Iterable[Scope]:
             if uuid in chosen:
                 continue
             snapshots = _marked(job, vm) if vm.snapshots else ()
-            matched = job.selector.matches(vm.uuid, vm.name, vm.tags, vm.power_state.value)
+            power = PowerState.RUNNING if vm.is_running else vm.power_state
+            matched = job.selector.matches(vm.uuid, vm.name, vm.tags, power.value)
             if not matched and not snapshots:
                 continue
             chosen.add(uuid)

@@ -33,6 +33,7 @@ from reconciler.plan.actions import (
     id_of,
 )
 from reconciler.plan.plan import Held, Plan
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 from reconciler.units import render_span
@@ -186,7 +187,9 @@ def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, 
 
 def _job_of(action: Action) -> str | None:
     match action:
-        case CleanFiles() | CleanSnapshot() | CleanReplica() | RestoreVm() | RestoreDisk():
+        case CleanFiles() | CleanSnapshot() | CleanReplica() | PowerOn():
+            return None
+        case RestoreVm() | RestoreDisk():
             return None
         case _:
             return action.job

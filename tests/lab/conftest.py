@@ -1,6 +1,7 @@
 """A lab in the test's own directory, with one running VM of two disks, and a client of it."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from reconciler.lab.settings import Settings
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.deadlines import Deadlines
 from reconciler.xapi.trust import trust_of
+
+sys.path.insert(0, str(Path(__file__).parent))  # what they share: watching.py
 
 MIB = 1 << 20
 DISK_BYTES = 16 * MIB

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from reconciler.clock import Clock
 from reconciler.desired.state import Consistency
 from reconciler.executor.pool_objects import destroy_disk, read_disk, read_vm
+from reconciler.executor.power import shut_down
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.ids import DiskUuid, Stamp, instant_of, stamp_of
@@ -56,6 +57,11 @@ async def run(action: Snapshot, tools: Tools) -> None:
         raise Refused(Reason.NO_DISKS, f"VM {vm.name} has no disk that is to be backed up")
     stamp = await _stamp(action.after, tools.clock)
     name = f"{SNAPSHOT_IN_PROGRESS}-{action.job_id}"
+    if action.consistency is Consistency.OFFLINE:
+        async with shut_down(client, vm, action.job_id, tools.clock):
+            snapshot = await _take(client, vm.ref, name, left_out)
+            await _mark(client, action, vm, snapshot, stamp, left_out)
+        return
     if action.consistency is Consistency.MEMORY and vm.power_state in _WITH_MEMORY:
         ref = await run_async(client, "VM.checkpoint", [vm.ref, name], _SNAPSHOT_S)
         snapshot = await read_vm(client, str(ref))

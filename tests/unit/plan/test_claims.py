@@ -43,6 +43,7 @@ from reconciler.plan.actions import (
     Snapshot,
 )
 from reconciler.plan.claims import claims_of, limit_of, touched_by
+from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
 
 NOW = datetime(2026, 8, 21, 2, tzinfo=UTC)
@@ -84,6 +85,7 @@ ACTIONS: list[Action] = [
     Prune(NAS, VM, "web", None, STAMP, 1, NOW, Reason.RETENTION_EXCEEDED),
     CleanFiles(NAS, VM, "web", ("a",), 1, NOW, Reason.PARTIAL_UPLOAD),
     CleanSnapshot(EAST, VM, "web", SnapshotUuid("s"), (), NOW, Reason.SNAPSHOT_SUPERSEDED),
+    PowerOn(EAST, VM, "web", NOW, Reason.SHUT_DOWN_FOR_SNAPSHOT),
     RestoreVm(NAS, VM, "web", STAMP, EAST, None, None, False, NOW),
     RestoreDisk(NAS, VM, "web", STAMP, DiskUuid("d"), "/tmp/x", "raw", NOW),
 ]  # fmt: skip
@@ -107,6 +109,7 @@ def test_modes(action: Action) -> None:
         Prune: {ON_REMOTE: Mode.REWRITE},
         CleanFiles: {ON_REMOTE: Mode.REWRITE},
         CleanSnapshot: {ON_POOL: Mode.REWRITE},
+        PowerOn: {ON_POOL: Mode.APPEND},
         RestoreVm: {ON_REMOTE: Mode.READ},
         RestoreDisk: {ON_REMOTE: Mode.READ},
     }

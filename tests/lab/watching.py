@@ -1,0 +1,108 @@
+"""What the tests of snapshots share: an observer to look with, and the actions of a plan."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+from reconciler.ids import JobId, JobName, PoolName, ScheduleId, VmUuid
+from reconciler.observed.pool import PoolView
+from reconciler.observers.pools import PoolObserver
+from reconciler.plan.actions import CleanSnapshot, Snapshot
+from reconciler.plan.reasons import Reason
+
+NOW = datetime(2026, 1, 1, 2, 0, 0, tzinfo=UTC)
+POOL = PoolName("east")
+JOB = JobId("11111111-1111-4111-8111-111111111111")
+SCHEDULES = (ScheduleId("22222222-2222-4222-8222-222222222222"), ScheduleId("nightly"))
+
+
+class Eyes:
+    """An observer of the lab and what it last published."""
+
+    def __init__(self, client, clock):
+        self.client = client
+        self.clock = clock
+        self.view = None
+        self.bell = asyncio.Event()
+        self.observer = PoolObserver(POOL, self.connect, clock, self.publish)
+
+    async def connect(self, _):
+        return self.client
+
+    def publish(self, view):
+        self.view = view
+        self.bell.set()
+        self.bell = asyncio.Event()
+
+    async def until(self, condition):
+        async with asyncio.timeout(20):
+            while not (self.view is not None and condition(self.view)):
+                await self.bell.wait()
+        return self.view
+
+    async def now(self):
+        """The pool as it is from now on."""
+        at = self.clock.now()
+        self.observer.poke([(VmUuid("x"), at)])
+        return await self.until(lambda view: isinstance(view, PoolView) and view.as_of > at)
+
+
+@asynccontextmanager
+async def eyes_of(client, clock):
+    eyes = Eyes(client, clock)
+    task = asyncio.create_task(eyes.observer.run())
+    try:
+        yield eyes
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def snapshot_action(vm, **fields):
+    return Snapshot(
+        **{
+            "pool": POOL,
+            "vm": vm,
+            "vm_name": "web",
+            "job": JobName("job"),
+            "job_id": JOB,
+            "schedules": SCHEDULES,
+            "due": NOW,
+            "reason": Reason.SCHEDULED,
+            **fields,
+        }
+    )
+
+
+def clean_action(vm, snapshot=None, disks=()):
+    return CleanSnapshot(
+        pool=POOL,
+        vm=vm,
+        vm_name="web",
+        snapshot=snapshot,
+        disks=tuple(disks),
+        due=NOW,
+        reason=Reason.SNAPSHOT_SUPERSEDED,
+    )
+
+
+def clean_of(vm, seen):
+    return clean_action(vm, seen.uuid, [disk.uuid for disk in seen.disks])
+
+
+async def everything(client):
+    """What is on the pool, but for what a snapshot's coming and going moves by itself.
+
+    Tasks that are over go with the next call or a little later: removing them is bounded, and a
+    machine that stands still for longer than that leaves them to the pool's own collection.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while await client.call("task.get_all"):  # noqa: ASYNC110 (nobody rings)
+                await asyncio.sleep(0.05)
+    return {
+        kind: len(await client.call(f"{kind}.get_all")) for kind in ("VM", "VBD", "VIF", "task")
+    } | {
+        "disks": sum(vdi["managed"] for vdi in (await client.call("VDI.get_all_records")).values())
+    }
