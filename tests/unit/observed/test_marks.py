@@ -2,21 +2,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid, instant_of
 from reconciler.observed.marks import (
     CONTENT_KEY,
     DATETIME_KEY,
     JOB_KEY,
     MARK_KEYS,
+    OFFLINE_KEY,
     OWNER_KEY,
     SCHEDULES_KEY,
     SELF_KEY,
     VM_KEY,
     read_marks,
+    read_offline,
     write_disk_marks,
     write_marks,
+    write_offline,
 )
-from reconciler.observed.pool import Marks
+from reconciler.observed.pool import Marks, ShutDown
 
 SELF = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
@@ -97,3 +100,16 @@ def test_no_marks_raise_anything_else(noise):
         read_marks(config, SELF)
     except ValueError:
         return
+
+
+def test_a_vm_that_was_shut_down_says_by_whom_and_when():
+    down = ShutDown(MARKS.job, instant_of(MARKS.stamp))
+    config = {OFFLINE_KEY: write_offline(down, SELF)}
+    assert read_offline(config, SELF) == down
+    assert read_offline(config, OTHER) is None, "a copy of it was not shut down"
+    assert OFFLINE_KEY not in write_marks(MARKS, OTHER, config), "nor is a snapshot"
+
+
+@pytest.mark.parametrize("value", ["", SELF, f"{SELF} x 20260102T030405Z", f"{SELF} {OTHER} now"])
+def test_nonsense_says_nothing_about_a_shut_down(value):
+    assert read_offline({OFFLINE_KEY: value}, SELF) is None
