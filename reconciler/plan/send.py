@@ -76,7 +76,7 @@ def rule(world: World, scope: Scope, slots: Mapping[ScheduleId, Slot], draft: Dr
     for target in scope.targets:
         if target.history is None or not _lacks(target, snapshot):
             continue
-        wanted = _wanted(scope, target, snapshot, slots)
+        wanted = _wanted(world, scope, target, snapshot, slots)
         if wanted is None:
             continue
         action = _action(world, scope, target, snapshot, wanted)
@@ -106,13 +106,18 @@ def _end_older(world: World, scope: Scope, slots: Mapping[ScheduleId, Slot], dra
             continue
         for snapshot in scope.snapshots:
             if snapshot is not scope.newest_snapshot():
-                wanted = _wanted(scope, target, snapshot, slots) or ((), snapshot.taken_at)
+                debt = _wanted(world, scope, target, snapshot, slots)
+                wanted = debt or ((), snapshot.taken_at)
                 action = _bare(scope, target, snapshot, wanted)
                 cancel.end_if_over(world, scope, action, draft)
 
 
 def _wanted(
-    scope: Scope, target: Target, snapshot: MarkedSnapshot, slots: Mapping[ScheduleId, Slot]
+    world: World,
+    scope: Scope,
+    target: Target,
+    snapshot: MarkedSnapshot,
+    slots: Mapping[ScheduleId, Slot],
 ) -> _Debt | None:
     """Return the schedules that the point is for at this destination, and since when it is owed.
 
@@ -134,7 +139,10 @@ def _wanted(
         return None  # the job chose the VM when the snapshot was made, and does not any more
     if target.requested is not None and instant_of(snapshot.stamp) >= target.requested:
         return (), target.requested
-    return None if snapshot.marks.schedules else ((), instant_of(snapshot.stamp))
+    if snapshot.marks.schedules:
+        return None
+    taken_at = instant_of(snapshot.stamp)
+    return (), world.asked_at(scope.job, taken_at) or taken_at
 
 
 def _action(

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import (
+    STAMP,
     JobId,
     JobName,
     PoolName,
@@ -19,6 +20,7 @@ from reconciler.ids import (
     SrUuid,
     Stamp,
     VmUuid,
+    instant_of,
     run_id,
 )
 from reconciler.observed.chain import Chains, History
@@ -109,6 +111,25 @@ class World:
     def is_cancelled(self, job: JobName, due: datetime) -> bool:
         """Say whether somebody cancelled the run that answers this slot or request."""
         return bool(self._cancelled) and run_id(job, due) in self._cancelled
+
+    def asked_at(self, job: Job, taken_at: datetime) -> datetime | None:
+        """Return the newest request, cancelled or not, that a snapshot of no schedule can be for.
+
+        A request goes once it is settled; that it was cancelled is known for longer.
+        """
+        asked = [
+            request.at.replace(microsecond=0)
+            for request in self.desired.requests
+            if request.job == job.name
+        ]
+        for run in self._cancelled:
+            name, _, stamp = run.rpartition("/")
+            if name != job.name or not STAMP.fullmatch(stamp):
+                continue
+            at = instant_of(Stamp(stamp))
+            if all(schedule.schedule.last_due(at) != at for schedule in job.schedules):
+                asked.append(at)  # a request: no slot is at this moment
+        return max((at for at in asked if at <= taken_at), default=None)
 
     def has_cancelled(self, job: JobName) -> bool:
         """Say whether any run of a job was cancelled."""

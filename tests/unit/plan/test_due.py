@@ -8,10 +8,10 @@ import pytest
 from scenes import Scene, job, schedule, wanting
 from worlds import uuid
 
-from reconciler.desired.state import Desired, RunRequest
-from reconciler.ids import JobName, RemoteName
+from reconciler.desired.state import Cancellation, Desired, RunRequest
+from reconciler.ids import JobName, RemoteName, RunId
 from reconciler.observed.progress import Claims, Mode, Progress
-from reconciler.plan.actions import Export, Snapshot
+from reconciler.plan.actions import Export, Snapshot, id_of
 from reconciler.plan.claims import remote_place
 from reconciler.plan.reasons import Reason
 
@@ -190,6 +190,44 @@ def test_a_request_for_later_waits_until_then() -> None:
 
 def test_a_request_backs_up_a_vm_that_was_never_backed_up() -> None:
     assert one_snapshot(scene(asking(ASKED), "2026-08-21 15:00:10")).reason is Reason.REQUESTED
+
+
+TAKEN_FOR_IT = at("2026-08-21 15:00:02", "")
+
+
+def exports_after(cancelled: str, *, asked: bool) -> list[Export]:
+    """What is sent of a snapshot that was taken for the request."""
+    desired = asking(*[ASKED] if asked else [])
+    desired = replace(desired, cancellations=(Cancellation(RunId(cancelled)),))
+    answered = at("2026-08-21 02:00:05")
+    return scene(desired, "2026-08-21 15:00:05", answered, TAKEN_FOR_IT).actions(Export)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["while-it-is-open", "once-it-is-settled"])
+def test_a_request_that_was_cancelled_is_sent_nowhere(asked: bool) -> None:
+    assert exports_after("nightly/20260821T150000Z", asked=asked) == []
+
+
+def test_of_a_cancelled_request_what_runs_is_told_to_end() -> None:
+    answered = at("2026-08-21 02:00:05")
+    found = scene(asking(ASKED), "2026-08-21 15:00:05", answered, TAKEN_FOR_IT)
+    (export,) = [each for each in found.actions(Export) if each.remote == NAS]
+    progress = Progress(running={id_of(export): found.now})
+    found.observed = replace(found.observed, progress=progress)
+    assert found.plan.cancel == ()
+    cancelled = (Cancellation(RunId("nightly/20260821T150000Z")),)
+    found.desired = replace(found.desired, cancellations=cancelled)
+    assert [each.action for each in found.plan.cancel] == [id_of(export)]
+
+
+@pytest.mark.parametrize(
+    "cancelled",
+    ["nightly/20260821T020000Z", "nightly/20260821T150003Z", "other/20260821T150000Z", "nightly"],
+    ids=["a-slot", "a-later-one", "of-another-job", "no-run"],
+)
+@pytest.mark.parametrize("asked", [True, False], ids=["open", "settled"])
+def test_a_request_is_not_cancelled_by_another_run(cancelled: str, asked: bool) -> None:
+    assert exports_after(cancelled, asked=asked)
 
 
 def test_of_several_requests_the_last_counts() -> None:
