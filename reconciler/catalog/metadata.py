@@ -74,11 +74,14 @@ class _OurDisk(_Model):
 
 
 class _Ours(_Model):
-    """What we add: the schedules a point answers, the revision of the job that made it, and the
-    disks in its archive."""
+    """What we add: the schedules a point answers, the revision of the job that made it, the disks
+    in its archive, and how many points each disk's chain has had since its full was taken."""
 
     schedules: list[Text] = []
     revision: Text = ""
+    since_full: Annotated[
+        dict[Text, Annotated[int, Field(ge=0)]], Field(alias="sinceFull", max_length=_DISKS_MAX)
+    ] = {}
     disks: Annotated[list[_OurDisk], Field(max_length=_DISKS_MAX)] = []
 
 
@@ -166,8 +169,11 @@ def compose(
     revision: str,
     records: PointRecords,
     paths: Mapping[str, str],
+    since_full: Mapping[DiskUuid, int] | None = None,
 ) -> PointMetadata:
     """Make the metadata of a new point. paths: of its disk files, by reference, as in `vdis`.
+
+    since_full: as `PointDisk.since_full`, of the disks of which it is known.
 
     A point that was asked for by hand answers no schedule; Xen Orchestra wants one nevertheless,
     so the job's id stands there, which is no schedule of anybody's. Sizes come with `with_files`.
@@ -187,7 +193,11 @@ def compose(
         "vm": records.vm,
         "vmSnapshot": records.snapshot,
         "vtpms": records.vtpms,
-        _OUR_KEY: {"schedules": list(schedules), "revision": revision},
+        _OUR_KEY: {
+            "schedules": list(schedules),
+            "revision": revision,
+            "sinceFull": {str(disk): count for disk, count in (since_full or {}).items()},
+        },
     }
     return PointMetadata.parse(json.dumps(fields).encode())
 
@@ -333,6 +343,7 @@ def _disk_of(metadata: PointMetadata, ref: str, place: DiskPath, position: str) 
         path=place.path,
         size_bytes=_whole_number(vdi.virtual_size),
         position=position,
+        since_full=None if metadata.ours is None else metadata.ours.since_full.get(place.disk),
     )
 
 

@@ -15,6 +15,9 @@ from reconciler.cli.messages import say
 from reconciler.cli.options import Directories, Timeout, span_option
 from reconciler.cli.output import put_json
 from reconciler.plan.explain import document_of, markdown_of, text_of
+from reconciler.plan.keeping import documents_of
+from reconciler.plan.keeping import keeping as keeping_of
+from reconciler.plan.keeping import text_of as kept_text_of
 from reconciler.status.report import Report
 
 Format = Literal["text", "json", "markdown"]
@@ -23,6 +26,9 @@ Format = Literal["text", "json", "markdown"]
 def plan(
     directories: Directories,
     output: Annotated[Format, typer.Option("-o", "--output", help="How to show it.")] = "text",
+    keeping: Annotated[
+        bool, typer.Option(help="Say of each restore point which rules keep it.")
+    ] = False,
     timeout: Timeout = "60s",
 ) -> None:
     """Show what would be done, and do nothing.
@@ -36,7 +42,7 @@ def plan(
     desired = load(directories)
 
     async def show(report: Report) -> ExitCode:
-        _put(report, output)
+        _put(report, output, keeping=keeping)
         return code_of(report)
 
     raise typer.Exit(run_to_end(lambda: look(desired, patience, show)))
@@ -55,15 +61,21 @@ def code_of(report: Report) -> ExitCode:
     return ExitCode.OK
 
 
-def _put(report: Report, output: Format) -> None:
+def _put(report: Report, output: Format, *, keeping: bool = False) -> None:
     arguments = report.plan, report.desired, report.observed
+    kept = keeping_of(report.desired, report.observed, report.plan, report.at) if keeping else None
     match output:
         case "text":
             sys.stdout.write(escape_lines(text_of(*arguments)))
+            if kept is not None:
+                sys.stdout.write(escape_lines("\n" + kept_text_of(kept)))
         case "markdown":
             sys.stdout.write(escape_lines(markdown_of(*arguments)))
+            if kept is not None:
+                sys.stdout.write(escape_lines(f"\n```text\n{kept_text_of(kept)}```\n"))
         case "json":
-            put_json(document_of(*arguments))
+            document = document_of(*arguments)
+            put_json(document if kept is None else {**document, "keeping": documents_of(kept)})
         case _:
             assert_never(output)
     sys.stdout.flush()

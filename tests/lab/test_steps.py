@@ -175,6 +175,7 @@ def on(base: Export, export: Export) -> Export:
             reason=Reason.BASE_PRESENT,
             base=below[disk.disk].snapshot,
             base_file=f"{base.stamp}.vhd",
+            since_full=below[disk.disk].since_full + 1,
         )
         for disk in export.disks
     )
@@ -221,6 +222,10 @@ async def test_a_delta_that_the_pool_cannot_make_is_sent_whole(
     history = await place.history()
     newest = [file for file in history.files.values() if second.stamp in file.path]
     assert sorted(file.parent is None for file in newest) == [False, True]
+    said = {disk.path: disk.since_full for disk in history.points[-1].disks}
+    assert {file.path: said[file.path] for file in newest} == {
+        file.path: 0 if file.parent is None else 1 for file in newest
+    }, "what came whole says so, whatever was planned"
     for number, disk in enumerate(second.disks):
         output = tmp_path / f"{number}.raw"
         assert await place.restored(second.stamp, disk.disk, output) in contents
@@ -241,6 +246,8 @@ async def test_a_delta_stands_on_its_base_and_both_come_back(place: Place, tmp_p
             assert await place.restored(export.stamp, disk.disk, output) in content.values()
     keys = await chain_keys(place.remote, place.vm, exports[2].stamp, exports[2].disks[0].disk)
     assert len(keys) == 3
+    said = [{disk.since_full for disk in point.disks} for point in (await place.history()).points]
+    assert said == [{0}, {1}, {2}]
 
 
 async def test_a_restore_that_fails_leaves_nothing_on_the_pool(place: Place) -> None:

@@ -46,10 +46,16 @@ async def run(action: Export, tools: Tools) -> None:
     async with vm_lock(remote, action.vm, tools.clock) as lock:
         step = _Step(action, tools, tools.readings, client, lock, records)
         async with asyncio.TaskGroup() as group:
-            for disk in action.disks:
-                group.create_task(step.disk(disk))
+            tasks = {disk: group.create_task(step.disk(disk)) for disk in action.disks}
         paths = {step.reference(disk.snapshot): step.path(disk) for disk in action.disks}
-        metadata = compose(action.stamp, action.job_id, action.schedules, "", records, paths)
+        # What was to be a delta may have come whole: its own headers say.
+        since_full = {
+            disk.disk: 0 if task.result().parent is None else disk.since_full
+            for disk, task in tasks.items()
+        }
+        metadata = compose(
+            action.stamp, action.job_id, action.schedules, "", records, paths, since_full
+        )
         await write.publish_point(lock, metadata)
     await step.mark_exported()
 

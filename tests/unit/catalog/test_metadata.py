@@ -310,6 +310,20 @@ def test_what_we_compose_has_every_field_that_xen_orchestra_writes():
     assert set(disk_paths(metadata)) == set(refs)
 
 
+def test_a_point_says_how_long_ago_the_full_of_each_chain_was_taken():
+    refs = {"OpaqueRef:1": DISK, "OpaqueRef:2": OTHER_DISK}
+    paths = {ref: f"vdis/{JOB}/{disk}/{STAMP}.vhd" for ref, disk in refs.items()}
+    composed = compose(STAMP, JOB, (SCHEDULE,), "", records_of(refs), paths, {DISK: 7})
+    found = point_of(PointMetadata.parse(composed.render()), VM, STAMP)
+    assert {disk.disk: disk.since_full for disk in found.disks} == {DISK: 7, OTHER_DISK: None}
+
+
+@pytest.mark.parametrize("said", [{DISK: -1}, {DISK: "7"}, [7]])
+def test_a_count_that_is_none_is_refused(said):
+    with pytest.raises(MetadataInvalid, match=r"reconciler\.sinceFull"):
+        parsed(reconciler={"schedules": [], "sinceFull": said})
+
+
 def test_a_point_asked_for_by_hand_answers_no_schedule():
     records = records_of(["OpaqueRef:1"])
     metadata = compose(STAMP, JOB, (), "", records, {"OpaqueRef:1": PATH})
