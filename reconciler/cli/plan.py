@@ -33,7 +33,8 @@ def plan(
 ) -> None:
     """Show what would be done, and do nothing.
 
-    Looks at every pool and remote once; nothing is written, there or here. Exit code 0: in sync,
+    Looks at every pool and remote once; nothing is written, there or here. Runs that were asked
+    for or cancelled on the command line are not known to it. Exit code 0: in sync,
     2: there is something to do (or a deletion to approve), 1: problems in manifests, or a pool or
     remote that cannot be seen; what is known is shown all the same.
     """
