@@ -16,8 +16,7 @@ from typing import Any, assert_never
 
 from reconciler.desired.state import Desired
 from reconciler.ids import instant_of
-from reconciler.observed.chain import History, stamp_in
-from reconciler.observed.remote import RemoteView
+from reconciler.observed.chain import stamp_in
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import (
     Action,
@@ -36,6 +35,7 @@ from reconciler.plan.actions import (
     RestoreVm,
     Snapshot,
 )
+from reconciler.plan.census import points_total
 from reconciler.plan.claims import sr_name
 from reconciler.plan.files import job_of
 from reconciler.plan.plan import Held, Plan
@@ -99,13 +99,14 @@ def summary_of(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
         each for each in plan.held if each.reason is Reason.MASS_DELETION_BLOCKED and each.action
     ]
     lines = [f"Plan: {plan.sentence}."]
-    total = _points_total(desired, observed)
+    total = points_total(desired, observed)
     if going:
         share = f"{len(going)} of {total} points ({_percent(len(going), total)})"
         lines.append(f"Destructive: {share}.")
     if blocked:
         share = f"{len(blocked)} of {total} points ({_percent(len(blocked), total)})"
         lines.append(f"Blocked by the guard: {share}; to approve: {plan.deletions}")
+    lines += [f"Ends {each.action}: {each.reason}: {each.why}." for each in plan.cancel]
     if plan.wake_at is not None:
         lines.append(f"With nothing changed, the plan is the same until {_time(plan.wake_at)} UTC.")
     return lines
@@ -131,7 +132,7 @@ def _heading(action: Action, desired: Desired) -> str:
     match action:
         case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
             return f"job {action.job}"
-        case Merge() | Prune() | PruneReplica() if action.job is not None:
+        case Merge() | Prune() | PruneReplica() | CleanSnapshot() if action.job is not None:
             return f"job {action.job}"
         case CleanFiles():
             jobs = {job_of(path) for path in action.paths}
@@ -183,7 +184,7 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
         case Archive():
             size = f"~{render_size(action.estimate_bytes)}" if action.estimate_bytes else ""
             why = f"{action.reason} (of {_time(instant_of(action.stamp))})"
-            return _Line("!", "export", f"{name} ARCHIVE", f"-> {action.remote}", size, why)
+            return _Line("+", "export", name, f"ARCHIVE -> {action.remote}", size, why)
         case Replicate() | CopyVm():
             return _replication(action, name)
         case PruneReplica():
@@ -226,14 +227,28 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
 
 def _replication(action: Replicate | CopyVm, name: str) -> _Line:
     where = f"-> {sr_name(action.target_pool, action.sr)}"
-    why = f"{action.reason} (of {_time(instant_of(action.stamp))})"
+    of = f"of {_time(instant_of(action.stamp))}"
     if isinstance(action, CopyVm):
-        return _Line("!", "replicate", f"{name} COPY", where, "", why)
+        size = f"~{render_size(action.estimate_bytes)}" if action.estimate_bytes else ""
+        return _Line("+", "replicate", name, f"COPY {where}", size, f"{action.reason} ({of})")
+    fulls = [disk for disk in action.disks if disk.kind is ExportKind.FULL]
+    reasons = dict.fromkeys(disk.reason.value for disk in action.disks)
+    reasons.pop(Reason.BASE_PRESENT, None)
+    surprises = reasons.keys() - {*map(str, _EXPECTED_FULLS)}
+    kind = "delta" if not fulls else "FULL" if len(fulls) == len(action.disks) else "mixed"
+    notes = [
+        of,
+        *([f"{'whole' if fulls else 'new replica'}: {', '.join(reasons)}"] * bool(reasons)),
+    ]
     size_bytes = sum(disk.estimate_bytes for disk in action.disks)
-    size = f"~{render_size(size_bytes)}" if size_bytes else ""
-    is_delta = all(disk.kind is ExportKind.DELTA for disk in action.disks)
-    kind = "delta" if is_delta else "FULL"
-    return _Line("+" if is_delta else "!", "replicate", f"{name} {kind}", where, size, why)
+    return _Line(
+        sign="!" if surprises else "+",
+        verb="replicate",
+        name=name,
+        what=f"{kind} {where}",
+        size=f"≤{render_size(size_bytes)}" if size_bytes else "",
+        why=f"{action.reason} ({'; '.join(notes)})",
+    )
 
 
 def _export(action: Export, name: str) -> _Line:
@@ -310,19 +325,6 @@ def _percent(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} %" if total else "0 %"
 
 
-def _points_total(desired: Desired, observed: Observed) -> int:
-    """Count the points of the jobs that are in force, on all remotes that were seen."""
-    jobs = {job.id for job in desired.jobs.values()}
-    return sum(
-        point.job in jobs
-        for view in observed.remotes.values()
-        if isinstance(view, RemoteView)
-        for history in view.histories.values()
-        if isinstance(history, History)
-        for point in history.points
-    )
-
-
 # ── markdown and JSON ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -362,10 +364,13 @@ def document_of(plan: Plan, desired: Desired, observed: Observed) -> Mapping[str
         "sentence": plan.sentence,
         "wakeAt": None if plan.wake_at is None else plan.wake_at.isoformat(),
         "deletions": plan.deletions,
-        "destructive": {"points": going, "of": _points_total(desired, observed)},
+        "destructive": {"points": going, "of": points_total(desired, observed)},
         "actions": [as_dict(action) for action in plan.actions],
         "held": [_held_document(held) for held in plan.held],
-        "cancel": [cancel.action for cancel in plan.cancel],
+        "cancel": [
+            {"action": each.action, "reason": each.reason.value, "why": each.why}
+            for each in plan.cancel
+        ],
     }
 
 

@@ -3,11 +3,13 @@
 A story is a directory: `desired.yaml` (manifests, as a user writes them), `world.yaml` (see
 tests/property/worlds.py), `plan.txt` (what `reconciler plan` would print, and what it would print
 again once that is done, until there is nothing left to do). `before.yaml`, if there, holds
-the manifests as they were a moment ago. `steps` in the world limits how far the story goes.
+the manifests as they were a moment ago. `steps` in the world limits how far the story goes;
+`failing` names destinations at which nothing succeeds, and `cancelled` runs that somebody ended.
 """
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.desired.resolve import resolve
-from reconciler.desired.state import Desired
+from reconciler.desired.state import Cancellation, Desired
+from reconciler.ids import RunId
 from reconciler.observed.state import Observed
+from reconciler.plan.actions import Action
 from reconciler.plan.explain import text_of
 from reconciler.plan.planner import plan
 from reconciler.sources.documents import parse_file
@@ -45,9 +49,16 @@ def world_tree(story: Path) -> Mapping[str, Any]:
     return tree
 
 
+def fails(action: Action, tree: Mapping[str, Any]) -> bool:
+    """Say whether an action goes where nothing succeeds."""
+    return getattr(action, "remote", None) in tree.get("failing", ())
+
+
 def tell(desired: Desired, observed: Observed, tree: Mapping[str, Any]) -> str:
     """Tell a story: plan, do all of it, plan again, until nothing is left to do."""
     now = instant(tree["now"])
+    cancelled = tuple(Cancellation(RunId(run)) for run in tree.get("cancelled", ()))
+    desired = replace(desired, cancellations=cancelled)
     parts = [tree["story"].strip() + "\n", f"It is {now:%A %Y-%m-%d %H:%M:%S} UTC.\n"]
     for step in range(tree.get("steps", STEPS_MAX)):
         if step:
@@ -55,9 +66,10 @@ def tell(desired: Desired, observed: Observed, tree: Mapping[str, Any]) -> str:
             parts.append("── once that is done " + "─" * 60 + "\n")
         planned = plan(desired, observed, now)
         parts.append(text_of(planned, desired, observed))
-        if not planned.actions:
+        possible = [action for action in planned.actions if not fails(action, tree)]
+        if not possible:
             return "\n".join(parts)
-        for action in planned.actions:
+        for action in possible:
             observed = apply(action, observed, now)
     assert "steps" in tree, "the story does not end"
     return "\n".join(parts)

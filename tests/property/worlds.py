@@ -292,7 +292,7 @@ def _history(vm: str, part: Mapping[str, Any], names: Names, now: datetime) -> H
         as_of=now,
         points=tuple(points),
         files=files,
-        partials=tuple(part.get("partials", ())),
+        partials=tuple(_partial(vm, each, names) for each in part.get("partials", ())),
         merges=tuple(_merge(vm, each, names) for each in part.get("merges", [])),
         unreadable=tuple(Unreadable(**each) for each in part.get("unreadable", [])),
         locked_by_others=bool(part.get("locked")),
@@ -356,6 +356,14 @@ def _point(
         disks=tuple(disks),
         size_bytes=sum(files[disk.path].file_bytes for disk in disks if disk.path in files),
     )
+
+
+def _partial(vm: str, part: Any, names: Names) -> str:
+    """A path; or a block directory without an alias, by its job, disk and instant."""
+    if isinstance(part, str):
+        return part
+    directory = f"vdis/{names.job(part['job'])}/{disk_uuid(vm, part.get('disk', 'root'))}"
+    return f"{directory}/data/{disk_name(stamp_of(instant(part['at'])), blocks=False)}"
 
 
 def _merge(vm: str, part: Mapping[str, Any], names: Names) -> MergeInProgress:
