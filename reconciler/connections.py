@@ -6,6 +6,7 @@ never what for.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar, assert_never
 
 import structlog
@@ -95,17 +96,25 @@ class Connections:
         self._mounter = mounter or Mounter()
         self._pools: _Shelf[Pool, XapiClient] = _Shelf(self._open_pool)
         self._remotes: _Shelf[Remote, OpenedRemote] = _Shelf(self._open_remote)
+        self._limited: set[RemoteName] = set()  # that were opened so that they can be
 
     async def pool(self, name: PoolName) -> XapiClient:
         """Raises XapiError; KeyError if no such pool is desired any more."""
-        return await self._pools.get(name, self._desired.value.pools[name])
+        pool = self._desired.value.pools[name]
+        # What only the planner or a shared rate looks at closes nothing that is in use.
+        opened_by = replace(pool, snapshots_max=1, replicas_max=1, rate_bytes_per_s=None)
+        return await self._pools.get(name, opened_by)
 
     async def remote(self, name: RemoteName) -> OpenedRemote:
         """Raises RemoteError."""
         settings = self._desired.value.remotes.get(name)
         if settings is None:
             raise Missing(name, "", "no such remote is desired any more")
-        return await self._remotes.get(name, settings)
+        if settings.rate_bytes_per_s is not None:
+            self._limited.add(name)
+        rate = 1 if name in self._limited else None  # that there is one; how much is asked anew
+        opened_by = replace(settings, actions_max=1, suspend=False, rate_bytes_per_s=rate)
+        return await self._remotes.get(name, opened_by)
 
     async def close(self) -> None:
         await self._pools.close()
@@ -134,8 +143,15 @@ class Connections:
             read_only=self._read_only or remote.read_only,
             mounter=self._mounter,
             encryption_key=None if key is None else lambda: self._reveal(key),
-            rate_bytes_per_s=remote.rate_bytes_per_s,
+            rate_bytes_per_s=None
+            if remote.rate_bytes_per_s is None
+            else lambda: self._rate_of(remote.name),
         )
+
+    def _rate_of(self, name: RemoteName) -> int | None:
+        """The bandwidth that a remote is to have right now."""
+        settings = self._desired.value.remotes.get(name)
+        return None if settings is None else settings.rate_bytes_per_s
 
     def _check_secrets(self, remote: Remote) -> None:
         """Raise Denied unless all secrets can be had: later, nobody could say which it was."""

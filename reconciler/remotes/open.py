@@ -28,7 +28,7 @@ async def open_place(
     read_only: bool = False,
     mounter: Mounter | None = None,
     encryption_key: Callable[[], str] | None = None,
-    rate_bytes_per_s: int | None = None,
+    rate_bytes_per_s: int | Callable[[], int | None] | None = None,
 ) -> Remote:
     """Open a remote of any kind. The caller closes it (`await remote.close()`).
 
@@ -36,7 +36,7 @@ async def open_place(
     on. read_only: nothing is written, not even to find out what the place can do, nor an identity.
     mounter: mounts the shares that nobody else does. encryption_key: fetches the key of an
     encrypted remote; None: it is not encrypted, and refused (WrongKey) if it says that it is.
-    rate_bytes_per_s: of all traffic with it.
+    rate_bytes_per_s: of all traffic with it; a function is asked again and again.
     Raises WrongRemote if it is not the one that is meant, and other RemoteErrors.
     """
     return await in_skins(
@@ -52,7 +52,7 @@ async def in_skins(
     *,
     read_only: bool = False,
     encryption_key: Callable[[], str] | None = None,
-    rate_bytes_per_s: int | None = None,
+    rate_bytes_per_s: int | Callable[[], int | None] | None = None,
 ) -> Remote:
     """Put an opened remote into its skins, as `open_place` does; closes it if that fails."""
     try:

@@ -250,3 +250,18 @@ async def test_a_ca_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(Denied, match=r"ca\.pem .*cannot be read"):
         await connections.remote(CELLAR)
     await connections.close()
+
+
+async def test_what_only_limits_closes_nothing_that_is_in_use(tmp_path: Path) -> None:
+    settings = Remote(CELLAR, LocalPlace(str(tmp_path)), rate_bytes_per_s=1000)
+    desired = Latest(Desired(remotes={CELLAR: settings}))
+    connections = Connections(desired, lambda _: "")
+    first = await connections.remote(CELLAR)
+    for changed in (
+        replace(settings, rate_bytes_per_s=2000),
+        replace(settings, rate_bytes_per_s=None),
+        replace(settings, actions_max=3, suspend=True),
+    ):
+        desired.put(Desired(remotes={CELLAR: changed}))
+        assert await connections.remote(CELLAR) is first
+    await connections.close()
