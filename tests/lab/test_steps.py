@@ -27,7 +27,7 @@ from reconciler.ids import (
     VmUuid,
 )
 from reconciler.lab.faults import DropConnection, FailCall
-from reconciler.observed.chain import History
+from reconciler.observed.chain import FileState, History, disk_name
 from reconciler.observed.marks import read_marks
 from reconciler.plan.actions import (
     DiskExport,
@@ -174,7 +174,7 @@ def on(base: Export, export: Export) -> Export:
             kind=ExportKind.DELTA,
             reason=Reason.BASE_PRESENT,
             base=below[disk.disk].snapshot,
-            base_file=f"{base.stamp}.vhd",
+            base_file=disk_name(base.stamp, blocks=base.blocks),
             since_full=below[disk.disk].since_full + 1,
         )
         for disk in export.disks
@@ -206,6 +206,35 @@ async def test_an_interrupted_export_sends_only_the_disks_that_lack(place: Place
         assert place.inode(path) == inode, "it was not sent again"
     assert 0 < sent < 20 << 20
     assert await place.carry_out(export) == 0, "the point is there: nothing is sent"
+
+
+async def test_in_block_mode_an_interrupted_export_goes_on_from_the_blocks_that_are_there(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.transfer.block_sink.SENT_MAX", 1)
+    place.lab.random_write("web", 0, 0, 16 << 20)
+    export = replace(await place.snapshot(), blocks=True)
+    place.lab.faults.add(EXPORT, DropConnection(after_bytes=15 << 20), times=2)
+    with pytest.raises(ExceptionGroup) as failure:
+        await place.carry_out(export)
+    assert isinstance(failure.value.exceptions[0], StreamBroken)
+    assert (await place.history()).points == ()
+    there = {path: path.stat().st_ino for path in place.directory.rglob("blocks/*/*")}
+    assert there, "of seven that came most can have been on their way, and not all"
+    await place.carry_out(export)
+    for path, inode in there.items():
+        assert path.stat().st_ino == inode, "it was not put again"
+    place.lab.random_write("web", 0, 3 << 20, 1 << 20)
+    second = on(export, replace(await place.snapshot(), blocks=True))
+    before = place.content(0)
+    await place.carry_out(second)
+    history = await place.history()
+    assert history.partials == history.unreadable == ()
+    assert all(file.blocks and file.state is FileState.OK for file in history.files.values())
+    disk = history.points[-1].disks[0]
+    assert history.files[disk.path].parent == f"{export.stamp}.alias.vhd"
+    restored = await place.restored(second.stamp, disk.disk, tmp_path / "disk.raw")
+    assert restored[: len(before)] == before
 
 
 async def test_a_delta_that_the_pool_cannot_make_is_sent_whole(
