@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-from benchmarks import blocks, curve, export, memory, merge, planning
+from benchmarks import blocks, curve, export, fanout, memory, merge, planning
 from benchmarks.report import Figure, as_json, as_table
 
 Benchmark = Callable[[str, Callable[[str], None]], Iterator[Figure]]
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "blocks": blocks.run,
     "curve": curve.run,
     "export": export.run,
+    "fanout": fanout.run,
     "memory": memory.run,
     "merge": merge.run,
     "plan": planning.run,

@@ -1,6 +1,8 @@
-"""Child of the memory benchmark: export all disks of a VM at once; print the peak of memory.
+"""Child of the memory benchmarks: export all disks of a VM at once; print the peak of memory.
 
-python -m benchmarks.flight URL USER REMOTE-DIRECTORY        (the password comes on stdin)
+python -m benchmarks.flight URL USER REMOTE-DIRECTORY…       (the password comes on stdin)
+
+Each disk is read once and goes to every remote.
 """
 
 import asyncio
@@ -11,13 +13,14 @@ import time
 
 from benchmarks.export import IDENTITY, snapshot_disks
 from reconciler.remotes.open import open_remote
-from reconciler.transfer.export import receive_vhd
+from reconciler.transfer.fanout import fan_out
+from reconciler.transfer.vhd_sink import VhdFileSink
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.disks import open_export
 
 
-async def fly(url: str, username: str, password: str, directory: str) -> dict[str, float]:
-    remote = await open_remote("bench", directory)
+async def fly(url: str, username: str, password: str, directories: list[str]) -> dict[str, float]:
+    remotes = [await open_remote(directory, directory) for directory in directories]
     moved = 0
     async with XapiClient([url], username, lambda: password) as client:
         disks = await snapshot_disks(client)
@@ -25,16 +28,24 @@ async def fly(url: str, username: str, password: str, directory: str) -> dict[st
 
         async def export(number: int, disk: str) -> None:
             nonlocal moved
+            sinks = {
+                remote.name: VhdFileSink(remote, f".{number}.partial", IDENTITY)
+                for remote in remotes
+            }
             async with await open_export(client, disk) as stream:
-                received = await receive_vhd(stream, remote, f".{number}.partial", IDENTITY)
-            moved += received.data_bytes
+                outcomes = await fan_out(stream, sinks)
+            for outcome in outcomes.values():
+                if isinstance(outcome, Exception):
+                    raise outcome
+                moved += outcome.data_bytes
 
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number, disk in enumerate(disks):
                 group.create_task(export(number, disk))
         seconds = time.perf_counter() - started
-    await remote.close()
+    for remote in remotes:
+        await remote.close()
     return {
         "disks": len(disks),
         "before_bytes": before,
@@ -49,5 +60,6 @@ def _peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    url, username, directory = sys.argv[1:]
-    print(json.dumps(asyncio.run(fly(url, username, sys.stdin.readline().strip(), directory))))
+    url, username, *directories = sys.argv[1:]
+    password = sys.stdin.readline().strip()
+    print(json.dumps(asyncio.run(fly(url, username, password, directories))))
