@@ -29,8 +29,9 @@ from reconciler.vhd.errors import VhdUnsupported
 from reconciler.vhd.layout import BITMAP, BLOCK, BLOCK_RECORD, DiskType
 
 BUFFERS = 4
-"""Of 2 MiB, a reading. One is received and one is written; the others let sinks that stutter in
-turn not add up. Twelve disks at once have 96 MiB of them, wherever they go."""
+"""Of 2 MiB, a reading. One is received and one is written; the others are for sinks that stutter in
+turn. Between 2 and 6 no difference was measured on one disk with three files; twelve readings at
+once have 96 MiB of them, wherever they go."""
 
 _ZEROS = bytes(BLOCK)
 _ERROR_TEXT_BYTES = 300
