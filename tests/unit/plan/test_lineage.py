@@ -1,7 +1,7 @@
 """Full or delta, on which base, for each disk on each remote."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from scenes import Scene, job, schedule, wanting
 from worlds import disk_snapshot_uuid, disk_uuid, uuid
 
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import RunRequest
+from reconciler.desired.state import DiskLayout, RunRequest
 from reconciler.ids import JobName, RemoteName
 from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView
@@ -27,6 +27,7 @@ from reconciler.plan.actions import (
 )
 from reconciler.plan.reasons import Reason
 
+NOW = datetime(2026, 8, 21, 2, 5, tzinfo=UTC)
 NAS, OFF = RemoteName("nas"), RemoteName("off")
 NIGHT, HOUR = schedule("night"), schedule("hour", "0 * * * *")
 
@@ -330,3 +331,107 @@ def test_a_history_that_was_not_seen_gets_nothing() -> None:
     found.observed = replace(found.observed, remotes=views)
     assert found.actions() == []
     assert found.reasons() == ["UnreadableMetadata"]
+
+
+# ── layouts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_blocks(found: Scene) -> Scene:
+    remotes = {
+        name: replace(remote, layout=DiskLayout.BLOCKS)
+        for name, remote in found.desired.remotes.items()
+    }
+    found.desired = replace(found.desired, remotes=remotes)
+    return found
+
+
+def test_a_chain_is_of_one_layout() -> None:
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    blocks = at("2026-08-20 02:00:05", blocks="true")
+    for found, is_blocks in (
+        (in_blocks(scene(night, f"{night}, {now}")), True),
+        (scene(blocks, f"{night}, {now}"), False),
+    ):
+        (export,) = found.actions(Export)
+        assert export.blocks is is_blocks
+        (disk,) = export.disks
+        assert (disk.kind, disk.reason) == (ExportKind.FULL, Reason.LAYOUT_CHANGED)
+
+
+def test_a_delta_stands_on_an_alias_by_its_name() -> None:
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    found = in_blocks(scene(at("2026-08-20 02:00:05", blocks="true"), f"{night}, {now}"))
+    (disk,) = found.actions(Export)[0].disks
+    assert disk.reason is Reason.BASE_PRESENT
+    assert disk.base_file == "20260820T020005Z.alias.vhd"
+
+
+def test_a_disk_that_grew_goes_whole_in_blocks_only() -> None:
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    grown = {"disks": "{root: 20GiB}"}
+    blocks = at("2026-08-20 02:00:05", blocks="true")
+    (disk,) = in_blocks(scene(blocks, f"{night}, {now}", **grown)).actions(Export)[0].disks
+    assert (disk.kind, disk.reason) == (ExportKind.FULL, Reason.DISK_GROWN)
+    (disk,) = scene(night, f"{night}, {now}", **grown).actions(Export)[0].disks
+    assert disk.kind is ExportKind.DELTA
+
+
+# ── how old a chain is ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("5", Reason.KEY_INTERVAL_REACHED),  # four were merged away
+        ("4", Reason.BASE_PRESENT),
+        ("null", Reason.BASE_PRESENT),
+    ],
+)
+def test_points_that_were_merged_away_count(said: str, reason: Reason) -> None:
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    point = at("2026-08-20 02:00:05", since_full=said)
+    (disk,) = scene(point, f"{night}, {now}", full_every=6).actions(Export)[0].disks
+    assert disk.reason is reason
+    expected = {"5": 0, "4": 5, "null": 1}[said]
+    assert disk.since_full == expected
+
+
+def test_a_chain_without_a_word_is_as_old_as_it_is_long() -> None:
+    points = ", ".join(at(f"2026-08-{day} 02:00:05") for day in (18, 19, 20))
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    (disk,) = scene(points, f"{night}, {now}").actions(Export)[0].disks
+    assert disk.since_full == 3
+
+
+def test_a_file_that_waits_for_its_point_counts_as_one() -> None:
+    last, loose = (
+        at("2026-08-19 02:00:05", since_full="7"),
+        at("2026-08-20 02:00:05", pruned="true"),
+    )
+    points = f"{last}, {loose}"
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    (disk,) = scene(points, f"{night}, {now}").actions(Export)[0].disks
+    assert disk.since_full == 9
+
+
+# ── deltas that cannot be read ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("attempt", "reason"),
+    [
+        (Attempt(NOW, False, 3, NOW, "XapiError", "VDI_IO_ERROR"), Reason.DELTA_FAILED),
+        (Attempt(NOW, False, 2, NOW, "XapiError", "VDI_IO_ERROR"), Reason.BASE_PRESENT),
+        (Attempt(NOW, False, 9, NOW, "RemoteError", "EIO"), Reason.BASE_PRESENT),
+        (Attempt(NOW, True), Reason.BASE_PRESENT),
+    ],
+)
+def test_a_delta_that_the_pool_cannot_read_becomes_a_full(attempt: Attempt, reason: Reason) -> None:
+    night, now = at("2026-08-20 02:00:05"), at("2026-08-21 02:00:05")
+    found = scene(night, f"{night}, {now}")
+    (export,) = found.actions(Export)
+    progress = Progress(ended={id_of(export): attempt})
+    found.observed = replace(found.observed, progress=progress)
+    (again,) = found.actions(Export)
+    assert id_of(again) == id_of(export)
+    assert again.disks[0].reason is reason
