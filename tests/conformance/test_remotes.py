@@ -53,6 +53,17 @@ async def test_a_free_name_is_taken_once(remote):
     assert await names(remote, "a") == ["new"]
 
 
+async def all_at_once(remote, attempts) -> None:
+    """Run attempts at once; where no promise is made to those, one after the other."""
+    if not remote.traits.exclusive:
+        for attempt in attempts:
+            await attempt
+        return
+    async with asyncio.TaskGroup() as group:
+        for attempt in attempts:
+            group.create_task(attempt)
+
+
 async def test_of_many_who_put_a_new_object_one_wins(remote):
     outcomes = {}
 
@@ -63,9 +74,7 @@ async def test_of_many_who_put_a_new_object_one_wins(remote):
         except Exists:
             outcomes[number] = "lost"
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(8):
-            group.create_task(attempt(number))
+    await all_at_once(remote, [attempt(number) for number in range(8)])
     assert sorted(outcomes.values()) == ["lost"] * 7 + ["won"]
     winner = next(number for number, outcome in outcomes.items() if outcome == "won")
     assert await remote.get("a/new", 10) == f"from {winner}".encode()
@@ -156,9 +165,7 @@ async def test_of_many_who_make_a_directory_one_wins(remote):
         except Exists:
             outcomes.append("lost")
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(take())
+    await all_at_once(remote, [take() for _ in range(8)])
     assert sorted(outcomes) == ["lost"] * 7 + ["won"]
     await remote.remove_directory("locks/one.lock")
     await remote.make_directory("locks/one.lock")
