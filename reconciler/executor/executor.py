@@ -125,12 +125,12 @@ class Executor:
     async def _take_part(self, action: Action, started_at: datetime, readings: Readings) -> None:
         id_ = id_of(action)
         gauge = self.transfers.begin(action, started_at)
-        attempt = self._attempt(action, None)
+        attempt: Attempt | None = None
         try:
             with readings.taking_part(id_):
                 attempt = await self._carry_out(action, gauge, started_at, readings)
         finally:
-            self._note_end(action, attempt)
+            self._note_end(action, attempt or self._attempt(action, None))
 
     async def _carry_out(
         self, action: Action, gauge: Gauge, started_at: datetime, readings: Readings
