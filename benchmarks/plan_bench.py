@@ -1,6 +1,7 @@
 """How long a plan takes for an estate of 10,000 VMs with 300,000 restore points.
 
-Each moment is planned cold (nothing is remembered from a plan before it, but the calendar):
+Once with all points on one remote, and once with half of them on a remote and half as replicas on
+an SR. Each moment is planned cold (nothing is remembered from a plan before it, but the calendar):
 `idle`, when everything is in sync; `slot`, when every VM is due; `export`, when every VM has its
 snapshot; `prune`, when every VM has one point too many; `merge`, when all those points are gone.
 """
@@ -25,6 +26,7 @@ from reconciler.desired.state import (
     Pool,
     Remote,
     SecretRef,
+    SrTarget,
 )
 from reconciler.ids import (
     DiskSnapshotUuid,
@@ -35,12 +37,14 @@ from reconciler.ids import (
     RemoteName,
     ScheduleId,
     SnapshotUuid,
+    SrUuid,
     VmUuid,
     stamp_of,
 )
 from reconciler.observed.chain import DiskFile, History, PointDisk, RestorePoint
 from reconciler.observed.pool import Disk, DiskSnapshot, Marks, PoolView, PowerState, Snapshot, Vm
 from reconciler.observed.remote import RemoteView
+from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, Sr
 from reconciler.observed.state import Observed
 from reconciler.plan.admit import decide
 from reconciler.plan.planner import plan
@@ -49,12 +53,16 @@ GIB = 1024**3
 LAST_NIGHT = datetime(2026, 8, 20, 2, 0, tzinfo=UTC)
 TONIGHT = LAST_NIGHT + timedelta(days=1)
 POOL, REMOTE, JOB = PoolName("east"), RemoteName("nas"), JobId(str(UUID(int=1)))
+SR = SrUuid(str(UUID(int=4)))
 SCHEDULE = ScheduleId(str(UUID(int=2)))
 
 
 def measure(vms: int = 10_000, points: int = 30) -> dict[str, dict[str, float]]:
     """Return, for each moment, seconds to plan and to admit, and how many actions were planned."""
-    return {name: _measure(*make(vms, points)) for name, make in MOMENTS.items()}
+    found = {name: _measure(*make(vms, points)) for name, make in MOMENTS.items()}
+    for name, make in MOMENTS.items():
+        found[f"{name}, two destinations"] = _measure(*replicated(*make(vms, points // 2)))
+    return found
 
 
 def _measure(desired: Desired, observed: Observed, now: datetime) -> dict[str, float]:
@@ -152,6 +160,48 @@ def _snapshot(vm: VmUuid, disk: DiskUuid, taken_at: datetime) -> Snapshot:
 
 def _disk_snapshot(vm: VmUuid, taken_at: datetime) -> DiskSnapshotUuid:
     return DiskSnapshotUuid(str(UUID(int=UUID(vm).int | int(taken_at.timestamp()) << 2 | 3)))
+
+
+def replicated(
+    desired: Desired, observed: Observed, now: datetime
+) -> tuple[Desired, Observed, datetime]:
+    """Return the same with a second destination: an SR that has the points of the remote, too."""
+    (job,) = desired.jobs.values()
+    pool, remote = observed.pools[POOL], observed.remotes[REMOTE]
+    assert isinstance(pool, PoolView)
+    assert isinstance(remote, RemoteView)
+    replicas = sorted(
+        (
+            _replica(point)
+            for history in remote.histories.values()
+            if isinstance(history, History)
+            for point in history.points
+        ),
+        key=lambda replica: replica.stamp,
+    )
+    pool = replace(pool, srs={SR: Sr(SR, "fast", None, None)}, replicas=tuple(replicas))
+    return (
+        replace(desired, jobs={job.name: replace(job, srs=(SrTarget("fast"),))}),
+        replace(observed, pools={POOL: pool}),
+        now,
+    )
+
+
+def _replica(point: RestorePoint) -> Replica:
+    (disk,) = point.disks
+    return Replica(
+        sr=SR,
+        vm=point.vm,
+        vm_name=point.vm_name,
+        stamp=point.stamp,
+        taken_at=point.taken_at,
+        job=point.job,
+        schedules=point.schedules,
+        kind=ReplicaKind.UPDATED,
+        replica=VmUuid(f"replica of {point.vm}"),
+        snapshot=SnapshotUuid(f"{point.vm} {point.stamp}"),
+        disks=(ReplicaDisk(disk.snapshot, disk.disk, disk.snapshot, disk.size_bytes),),
+    )
 
 
 # ── the moments ───────────────────────────────────────────────────────────────────────────────────

@@ -73,35 +73,49 @@ class Retention:
         """
         if self.keeps_everything:
             return dict.fromkeys(range(len(taken)), ("everything",))
-        seconds = [floor(instant.timestamp()) for instant in taken]
-        if seconds and (seconds[0] < _FIRST_S or seconds[-1] > _LAST_S):
-            seconds = [min(max(second, _FIRST_S), _LAST_S) for second in seconds]
-        assert seconds == sorted(seconds), "points come oldest first"
-        kept: dict[int, list[str]] = {}
-        newest = len(seconds) - 1
-        for index in range(newest, max(newest - self.last, -1), -1):
-            kept[index] = ["last"]
-        self._keep_buckets(seconds, kept)
+        kept: dict[int, list[str]] = {index: ["last"] for index in self._last(taken)}
+        seconds = _seconds_of(taken)
+        for chosen, name_of in self._buckets(seconds):
+            for bucket, index in chosen:
+                kept.setdefault(index, []).append(name_of(bucket))
         if self.within is not None:
             name = f"within {render_span(self.within)}"
-            for index in range(newest, -1, -1):
-                if now - taken[index] > self.within:
-                    break
+            for index in self._young(taken, now):
                 kept.setdefault(index, []).append(name)
         return {index: tuple(names) for index, names in kept.items()}
 
-    def _keep_buckets(self, seconds: list[int], kept: dict[int, list[str]]) -> None:
+    def kept(self, taken: Sequence[datetime], now: datetime) -> set[int]:
+        """Say which points stay, as `keep` does, and not why: asked for every point there is."""
+        if self.keeps_everything or self.last >= len(taken):
+            return set(range(len(taken)))
+        kept = set(self._last(taken))
+        for chosen, _ in self._buckets(_seconds_of(taken)):
+            kept.update([index for _, index in chosen])
+        kept.update(self._young(taken, now))
+        return kept
+
+    def _last(self, taken: Sequence[datetime]) -> Iterable[int]:
+        newest = len(taken) - 1
+        return range(newest, max(newest - self.last, -1), -1)
+
+    def _young(self, taken: Sequence[datetime], now: datetime) -> Iterable[int]:
+        for index in range(len(taken) - 1, -1, -1):
+            if self.within is None or now - taken[index] > self.within:
+                return
+            yield index
+
+    def _buckets(
+        self, seconds: list[int]
+    ) -> Iterable[tuple[Iterable[tuple[int, int]], Callable[[int], str]]]:
+        """Return for each calendar rule the buckets that it keeps, each with its point's index."""
         counts = (self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
         if not any(counts):
             return
         walls = _walls_of(self.zone, seconds)
+        choose = self._oldest if self.bucket_keeps is BucketKeeps.OLDEST else self._latest
         for (buckets_of, name_of), count in zip(_CALENDARS, counts, strict=True):
-            if not count:
-                continue
-            buckets = buckets_of(walls, seconds)
-            chosen = self._oldest if self.bucket_keeps is BucketKeeps.OLDEST else self._latest
-            for bucket, index in chosen(buckets, count):
-                kept.setdefault(index, []).append(name_of(bucket))
+            if count:
+                yield choose(buckets_of(walls, seconds), count), name_of
 
     @staticmethod
     def _latest(buckets: list[int], count: int) -> Iterable[tuple[int, int]]:
@@ -126,6 +140,14 @@ class Retention:
             if bucket in filled or len(filled) < count:
                 filled[bucket] = index
         return filled.items()
+
+
+def _seconds_of(taken: Sequence[datetime]) -> list[int]:
+    seconds = [floor(instant.timestamp()) for instant in taken]
+    if seconds and (seconds[0] < _FIRST_S or seconds[-1] > _LAST_S):
+        seconds = [min(max(second, _FIRST_S), _LAST_S) for second in seconds]
+    assert seconds == sorted(seconds), "points come oldest first"
+    return seconds
 
 
 # ── buckets: each is one integer, and has a name ──────────────────────────────────────────────────

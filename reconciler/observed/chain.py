@@ -257,10 +257,10 @@ class Chains:
     def carries(self, file: DiskFile) -> bool:
         """Say whether any file names this one as its parent."""
         name, directory = file.file_name, file.directory + "/"
-        return any(
-            upper.parent == name and upper.path.startswith(directory)
-            for upper in self.files.values()
-        )
+        for upper in self.files.values():  # no generator: as in `is_whole`
+            if upper.parent == name and upper.path.startswith(directory):
+                return True
+        return False
 
     def is_whole(self, point: RestorePoint) -> bool:
         """Say whether every disk of a point can be followed to a full; an archive has no chains."""

@@ -303,8 +303,8 @@ class CopyVm:
 class PruneReplica:
     """Take a restore point off an SR: the replica's snapshot, or the VM that is the point.
 
-    with_replica: it is the last point of a replica that is not updated any more (a new one was
-    made beside it): the replica goes with it.
+    with_replica: it is of a replica that is not updated any more (a new one was made beside it),
+    which goes with its last point.
     """
 
     verb: ClassVar[str] = "prune"

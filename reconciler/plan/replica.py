@@ -104,31 +104,32 @@ def _export(disk: DiskSnapshot, reason: Reason, base: DiskSnapshotUuid | None = 
 
 
 def prunes(scope: Scope, target: Target, doomed: Sequence[Point]) -> list[PruneReplica]:
-    """Return the actions that take points off an SR now; more may follow once these are done.
+    """Return the actions that take points off an SR.
 
-    The last point of a replica that is not updated any more takes the replica with it: it goes
-    when the others are gone. A replica that somebody uses stays theirs.
+    A replica that is not updated any more, and of which all points go, goes with the last of them;
+    one that somebody uses stays theirs.
     """
     going = [point for point in doomed if isinstance(point, Replica)]
-    left = {(point.replica, point.snapshot) for point in going}
+    gone = {id(point) for point in going}
     current = _newest(target)
-    found = []
-    for point in going:
-        of_vm = [
-            each
-            for each in target.replicas
-            if each.replica == point.replica and each.state is ReplicaState.WHOLE
-        ]
-        abandoned = (
-            point.kind is ReplicaKind.UPDATED
+    kept = {
+        each.replica
+        for each in target.replicas
+        if each.state is ReplicaState.WHOLE and id(each) not in gone
+    }
+    if current is not None:
+        kept.add(current.replica)
+    return [
+        _prune(
+            scope,
+            target,
+            point,
+            with_replica=point.kind is ReplicaKind.UPDATED
             and point.clean
-            and (current is None or current.replica != point.replica)
-            and all((each.replica, each.snapshot) in left for each in of_vm)
+            and point.replica not in kept,
         )
-        if abandoned and point is of_vm[-1] and len(of_vm) > 1:
-            continue
-        found.append(_prune(scope, target, point, with_replica=abandoned and len(of_vm) == 1))
-    return found
+        for point in going
+    ]
 
 
 def _prune(scope: Scope, target: Target, point: Replica, *, with_replica: bool) -> PruneReplica:

@@ -87,13 +87,13 @@ def _may_prune(target: Target, history: History) -> bool:
 def _doomed(world: World, scope: Scope, target: Target) -> tuple[Sequence[Point], Sequence[Point]]:
     """Return the points that no rule keeps, and the good ones they are of, oldest first."""
     points = target.points
-    kept = _kept(scope.job, points, world.now)
+    kept = _kept_of(scope, points, world.now)
     if len(kept) == len(points):
         # Broken points would not count, which makes others stay longer: still nothing goes.
         return (), ()
     good = good_points(world, scope, target)
     if len(good) < len(points):
-        kept = _kept(scope.job, good, world.now)
+        kept = _kept_of(scope, good, world.now)
     return [point for index, point in enumerate(good) if index not in kept], good
 
 
@@ -120,6 +120,19 @@ def good_points(world: World, scope: Scope, target: Target) -> list[Point]:
             ]
 
 
+def _kept_of(scope: Scope, points: Sequence[Point], now: datetime) -> set[int]:
+    """Return the positions of the points that stay; what holds for one place is not worked out
+    again for the next, where the same points lie as a rule.
+    """
+    taken = [point.taken_at for point in points]
+    made_for = [point.schedules for point in points]
+    if scope.judged is not None and scope.judged[:2] == (taken, made_for):
+        return scope.judged[2]
+    kept = _kept(scope.job, points, now)
+    scope.judged = taken, made_for, kept
+    return kept
+
+
 def _kept(job: Job, points: Sequence[Point], now: datetime) -> set[int]:
     """Return the positions of the points that stay."""
     kept: set[int] = set()
@@ -131,9 +144,9 @@ def _kept(job: Job, points: Sequence[Point], now: datetime) -> set[int]:
         if schedule.suspend or rules.keeps_everything:
             kept.update(mine)
         elif len(mine) == len(points):
-            kept.update(rules.keep([point.taken_at for point in points], now))
+            kept.update(rules.kept([point.taken_at for point in points], now))
         elif mine:
-            stay = rules.keep([points[index].taken_at for index in mine], now)
+            stay = rules.kept([points[index].taken_at for index in mine], now)
             kept.update([mine[position] for position in stay])
     if len(counted) < len(points):
         kept.update(set(range(len(points))) - counted)

@@ -96,7 +96,8 @@ class Target:
 class Scope:
     """One job and one VM. matched: the job's selector chooses it; else only leftovers count.
 
-    snapshots: marked for the job, oldest first.
+    snapshots: marked for the job, oldest first. judged: the points that retention has judged last,
+    by instants and schedules, and the positions of those that stay.
     """
 
     job: Job
@@ -105,6 +106,7 @@ class Scope:
     matched: bool
     snapshots: tuple[MarkedSnapshot, ...]
     targets: tuple[Target, ...]
+    judged: tuple[list[datetime], list[tuple[ScheduleId, ...]], set[int]] | None = None
     _newest: MarkedSnapshot | None = None
     _newest_is_known: bool = field(default=False)
 

@@ -10,7 +10,6 @@ start together is for `admit` to see to.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict
 
@@ -30,6 +29,7 @@ from reconciler.plan import cancel, lineage, replica
 from reconciler.plan.actions import (
     Archive,
     CopyVm,
+    DiskExport,
     Export,
     Replicate,
     Sending,
@@ -108,7 +108,7 @@ def _end_older(world: World, scope: Scope, slots: Mapping[ScheduleId, Slot], dra
             if snapshot is not scope.newest_snapshot():
                 debt = _wanted(world, scope, target, snapshot, slots)
                 wanted = debt or ((), snapshot.taken_at)
-                action = _bare(scope, target, snapshot, wanted)
+                action = _made(scope, target, snapshot, wanted)
                 cancel.end_if_over(world, scope, action, draft)
 
 
@@ -149,21 +149,31 @@ def _action(
     world: World, scope: Scope, target: Target, snapshot: MarkedSnapshot, debt: _Debt
 ) -> Sending:
     """Make the action that sends a snapshot to a target."""
-    bare = _bare(scope, target, snapshot, debt)
-    fail = bool(world.observed.progress.ended) and lineage.deltas_fail(world, bare)
-    match bare:
-        case Export():
-            ways = lineage.disks(world, scope, target, snapshot, deltas_fail=fail)
-            return replace(bare, disks=ways, blocks=lineage.in_blocks(world, bare.remote))
-        case Replicate():
-            updated, base, disks = replica.disks(scope, target, snapshot, deltas_fail=fail)
-            return replace(bare, replica=updated, base=base, disks=disks)
-        case _:
-            return bare
+    fail = bool(world.observed.progress.ended) and lineage.deltas_fail(
+        world, _made(scope, target, snapshot, debt)
+    )
+    if scope.job.mode is JobMode.FULL:
+        return _made(scope, target, snapshot, debt)
+    if target.site.kind is PlaceKind.REMOTE:
+        disks = lineage.disks(world, scope, target, snapshot, deltas_fail=fail)
+        blocks = lineage.in_blocks(world, target.site.remote)
+        return _made(scope, target, snapshot, debt, disks, blocks=blocks)
+    updated, base, disks = replica.disks(scope, target, snapshot, deltas_fail=fail)
+    return _made(scope, target, snapshot, debt, disks, updated=updated, base=base)
 
 
-def _bare(scope: Scope, target: Target, snapshot: MarkedSnapshot, debt: _Debt) -> Sending:
-    """Make the same with no word of its disks: its id is right already."""
+def _made(
+    scope: Scope,
+    target: Target,
+    snapshot: MarkedSnapshot,
+    debt: _Debt,
+    disks: tuple[DiskExport, ...] = (),
+    *,
+    blocks: bool = False,
+    updated: VmUuid | None = None,
+    base: Stamp | None = None,
+) -> Sending:
+    """Make it with what is known of its disks: its id is right without any."""
     schedules, due = debt
     site, settings = target.site, scope.job.settings
     named = _Named(
@@ -180,11 +190,11 @@ def _bare(scope: Scope, target: Target, snapshot: MarkedSnapshot, debt: _Debt) -
     )
     if scope.job.mode is not JobMode.FULL:
         if site.kind is PlaceKind.REMOTE:
-            return Export(**named, remote=site.remote, disks=())
+            return Export(**named, remote=site.remote, disks=disks, blocks=blocks)
         return Replicate(
-            **named, target_pool=site.pool, sr=site.sr, replica=None, base=None, disks=()
+            **named, target_pool=site.pool, sr=site.sr, replica=updated, base=base, disks=disks
         )
-    size = sum(disk.size_bytes for disk in snapshot.disks)
+    size = sum(disk.size_bytes for disk in snapshot.snapshot.disks)
     if site.kind is PlaceKind.REMOTE:
         return Archive(
             **named, remote=site.remote, compression=settings.compression, estimate_bytes=size

@@ -104,8 +104,6 @@ class World:
             by_place = self._replicas[view.name] = {}
             for replica in view.replicas:
                 by_place.setdefault((replica.sr, replica.vm), []).append(replica)
-            for replicas in by_place.values():
-                replicas.sort(key=lambda each: (each.stamp, each.replica, each.snapshot or ""))
         return by_place.get((sr, vm), ())
 
     def is_cancelled(self, job: JobName, due: datetime) -> bool:

@@ -99,6 +99,14 @@ def test_what_is_kept_is_what_the_rules_say(
 
 
 @settings(max_examples=300, deadline=None)
+@given(rules=retentions, taken=points, now=instants)
+def test_what_is_kept_is_the_same_whether_or_not_it_is_asked_why(
+    rules: Retention, taken: list[datetime], now: datetime
+) -> None:
+    assert rules.kept(taken, now) == set(rules.keep(taken, now))
+
+
+@settings(max_examples=300, deadline=None)
 @given(
     rules=retentions.filter(lambda rules: not rules.keeps_everything),
     taken=points,
