@@ -18,16 +18,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.desired.state import Desired, Job
+from reconciler.ids import PoolName
 from reconciler.observed.chain import Chains, History, RestorePoint
+from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt
 from reconciler.observed.remote import RemoteView
+from reconciler.observed.replica import ReplicaState
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import (
     Action,
     CleanFiles,
     CleanReplica,
-    CleanSnapshot,
     RestoreDisk,
     RestoreVm,
     id_of,
@@ -70,6 +72,7 @@ _NEEDS_A_PERSON = frozenset(
         Reason.CLOCK_BEHIND,
         Reason.CREDENTIALS_INVALID,
         Reason.NO_VMS_MATCHED,
+        Reason.SR_UNKNOWN,
     }
 )
 
@@ -90,7 +93,7 @@ def conditions_of(
 
 
 def chains_by_state(job: Job, observed: Observed) -> tuple[int, int, bool]:
-    """Count a job's whole and broken points on its remotes, and say whether all were seen.
+    """Count a job's whole and broken points at its destinations, and say whether all were seen.
 
     Points in a directory with a begun merge count as whole: readers know how to read them.
     """
@@ -108,7 +111,23 @@ def chains_by_state(job: Job, observed: Observed) -> tuple[int, int, bool]:
             bad = sum(point.job == job.id for point in broken_points(history))
             broken += bad
             whole += sum(point.job == job.id for point in history.points) - bad
+    for pool in _pools_of_srs(job):
+        seen = observed.pools.get(pool)
+        if not isinstance(seen, PoolView):
+            all_seen = False
+            continue
+        whole += sum(
+            each.job == job.id and each.state is ReplicaState.WHOLE for each in seen.replicas
+        )
     return whole, broken, all_seen
+
+
+def _pools_of_srs(job: Job) -> list[PoolName]:
+    """Return the pools on which replicas of a job lie."""
+    named = {target.pool for target in job.srs if target.pool is not None}
+    if any(target.pool is None for target in job.srs):
+        named.update(job.pools)
+    return sorted(named)
 
 
 def broken_points(history: History) -> list[RestorePoint]:
@@ -143,10 +162,12 @@ def _troubles(
         yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=True)
     subjects = _subjects(standing)
     for held in plan.held:
-        if held.reason in _NEEDS_A_PERSON and _is_about(held, job, subjects):
-            yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=True)
+        stuck = held.reason in _NEEDS_A_PERSON
+        if (stuck or held.reason is Reason.TIMED_OUT) and _is_about(held, job, subjects):
+            yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=stuck)
+    pools = dict.fromkeys((*job.pools, *_pools_of_srs(job)))
     for name, view in (
-        *((f"pool {pool}", observed.pools.get(pool)) for pool in job.pools),
+        *((f"pool {pool}", observed.pools.get(pool)) for pool in pools),
         *((f"remote {remote}", observed.remotes.get(remote)) for remote in job.remotes),
     ):
         if isinstance(view, Unknown):
@@ -165,7 +186,8 @@ def _subjects(standing: JobStanding) -> set[str]:
     names = {f"job {standing.job.name}"}
     for vm in standing.vms:
         names.add(f"VM {vm.name} of job {vm.job}")
-        names.update(f"VM {vm.name} on remote {remote}" for remote in standing.job.remotes)
+        names.update(f"VM {vm.name} on {place}" for place in standing.places)
+    names.update(f"job {standing.job.name} on {place}" for place in standing.places)
     return names
 
 
@@ -187,7 +209,7 @@ def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, 
 
 def _job_of(action: Action) -> str | None:
     match action:
-        case CleanFiles() | CleanSnapshot() | CleanReplica() | PowerOn():
+        case CleanFiles() | CleanReplica() | PowerOn():
             return None
         case RestoreVm() | RestoreDisk():
             return None
@@ -206,7 +228,7 @@ def _ready(standing: JobStanding, troubles: Sequence[_Trouble]) -> Condition:
         message = "the job is suspended: nothing is started, nothing is deleted"
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.SUSPENDED, message)
     kept = standing.count(VmState.PROTECTED)
-    message = f"{kept}/{len(standing.vms)} VMs protected on {_remotes(standing.job)}"
+    message = f"{kept}/{len(standing.vms)} VMs protected on {_destinations(standing.job)}"
     return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.IN_SYNC, message)
 
 
@@ -219,8 +241,10 @@ def _said(troubles: Sequence[_Trouble]) -> str:
     return f"{troubles[0].message}{more}"
 
 
-def _remotes(job: Job) -> str:
-    return f"{len(job.remotes)} remote" + ("" if len(job.remotes) == 1 else "s")
+def _destinations(job: Job) -> str:
+    counts = ((len(job.remotes), "remote"), (len(job.srs), "SR"))
+    words = [f"{count} {noun}" + ("" if count == 1 else "s") for count, noun in counts if count]
+    return " and ".join(words) or "the pool alone"
 
 
 def _rpo_met(standing: JobStanding, at: datetime) -> Condition:

@@ -55,12 +55,15 @@ class VmStanding:
 
 @dataclass(frozen=True, slots=True)
 class JobStanding:
-    """One job. unseen: its pools and destinations that were not seen, each with why."""
+    """One job. unseen: its pools and destinations that were not seen, each with why. places: its
+    destinations, for people.
+    """
 
     job: Job
     vms: tuple[VmStanding, ...]
     unseen: tuple[str, ...]
     next_slot: datetime | None
+    places: tuple[str, ...] = ()
 
     def count(self, *states: VmState) -> int:
         return sum(vm.state in states for vm in self.vms)
@@ -90,8 +93,8 @@ def _debts(plan: Plan) -> Mapping[tuple[JobId, VmUuid], _Debt]:
     held = ((each.action, each.reason, each.why) for each in plan.held)
     planned = ((action, "", "") for action in plan.actions)
     for action, reason, why in (*held, *planned):
-        if not isinstance(action, Snapshot | Sending):
-            continue
+        if not isinstance(action, Snapshot | Sending) or reason is Reason.RUN_CANCELLED:
+            continue  # what somebody cancelled counts as dealt with
         key = action.job_id, action.vm
         known = debts.get(key)
         if known is None:
@@ -117,6 +120,7 @@ def _job(world: World, job: Job, debts: Mapping[tuple[JobId, VmUuid], _Debt]) ->
         vms=tuple(sorted(vms, key=lambda vm: (vm.name, vm.vm))),
         unseen=tuple(_unseen(world, job)),
         next_slot=min((each for each in upcoming if each.year < datetime.max.year), default=None),
+        places=tuple(site.label for site in all_sites(world, job)),
     )
 
 
