@@ -6,7 +6,6 @@ what a failure means. What a step did is never reported to the planner: it is ob
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -18,6 +17,7 @@ from reconciler.clock import Clock, wait_until
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
 from reconciler.executor.dispatch import carry_out
+from reconciler.executor.export_slots import ExportSlot, ExportSlots
 from reconciler.executor.rates import Rates
 from reconciler.executor.readings import Readings
 from reconciler.executor.records import Records
@@ -25,7 +25,7 @@ from reconciler.executor.stalls import stall_watch
 from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
-from reconciler.ids import ActionId, JobName, PoolName
+from reconciler.ids import ActionId, JobName
 from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.plan.actions import Action, Sending, id_of, run_of
@@ -39,6 +39,9 @@ from reconciler.transfer.block_codec import BlockWorkers
 log = structlog.get_logger(__name__)
 
 V = TypeVar("V")
+
+_Shared = tuple[Readings, ExportSlot]
+"""What the actions of one party have in common."""
 
 _MEMORY = timedelta(days=1)  # longer than any back-off: what is forgotten counts as never tried
 
@@ -64,7 +67,7 @@ class Executor:
         self._clock = clock
         self._tasks: dict[ActionId, asyncio.Task[None]] = {}
         self._cancelled: dict[ActionId, Cancel] = {}
-        self._export_slots: dict[PoolName, asyncio.Semaphore] = {}
+        self._export_slots = ExportSlots(desired)
         self._rates = Rates(desired)
         self._block_workers = BlockWorkers()
 
@@ -117,23 +120,24 @@ class Executor:
             stall_s=self._stall_s(party[0]),
             rates=self._rates.of(party[0]),
         )
+        shared = readings, self._export_slots.of_party(party)
         for id_, action in zip(ids, party, strict=True):
             self._tasks[id_] = group.create_task(
-                self._take_part(action, started_at, readings), name=id_
+                self._take_part(action, started_at, shared), name=id_
             )
 
-    async def _take_part(self, action: Action, started_at: datetime, readings: Readings) -> None:
+    async def _take_part(self, action: Action, started_at: datetime, shared: _Shared) -> None:
         id_ = id_of(action)
         gauge = self.transfers.begin(action, started_at)
         attempt: Attempt | None = None
         try:
-            with readings.taking_part(id_):
-                attempt = await self._carry_out(action, gauge, started_at, readings)
+            with shared[0].taking_part(id_):
+                attempt = await self._carry_out(action, gauge, started_at, shared)
         finally:
             self._note_end(action, attempt or self._attempt(action, None))
 
     async def _carry_out(
-        self, action: Action, gauge: Gauge, started_at: datetime, readings: Readings
+        self, action: Action, gauge: Gauge, started_at: datetime, shared: _Shared
     ) -> Attempt:
         """Run one step to its end. Only a cancelled process lets an exception out."""
         try:
@@ -142,7 +146,7 @@ class Executor:
             bind_contextvars(run=run_of(action), action=id_of(action))
             log.info("action started", **_fields(action), reason=action.reason)
             async with stall_watch(gauge, self._stall_s(action)):
-                await carry_out(action, self._tools(gauge, readings))
+                await carry_out(action, self._tools(gauge, shared))
         except asyncio.CancelledError:
             cancel = self._cancelled.get(id_of(action))
             attempt = self._attempt(action, cancel)
@@ -173,24 +177,17 @@ class Executor:
         stall = None if job is None else job.settings.timeouts.stall
         return None if stall is None else stall.total_seconds()
 
-    def _tools(self, gauge: Gauge, readings: Readings) -> Tools:
+    def _tools(self, gauge: Gauge, shared: _Shared) -> Tools:
+        readings, export_slot = shared
         return Tools(
             clock=self._clock,
             gauge=gauge,
             pool=self._connections.pool,
             remote=self._connections.remote,
-            export_slot=self._export_slot,
+            export_slot=export_slot,
             readings=readings,
             block_workers=self._block_workers,
         )
-
-    def _export_slot(self, pool: PoolName) -> AbstractAsyncContextManager[object]:
-        slots = self._export_slots.get(pool)
-        if slots is None:
-            settings = self._desired.value.pools.get(pool)
-            limit = settings.exports_max if settings is not None else 1
-            slots = self._export_slots[pool] = asyncio.Semaphore(limit)
-        return slots
 
     def _before(self, action: Action) -> Attempt | None:
         return self._progress.value.ended.get(id_of(action))
