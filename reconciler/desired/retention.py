@@ -14,7 +14,7 @@ Weeks are ISO weeks (Monday to Sunday; 2027-01-01 lies in 2026-W53). Hours are r
 that comes twice in autumn is two buckets. No rule at all keeps everything.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
@@ -84,17 +84,21 @@ class Retention:
                 kept.setdefault(index, []).append(name)
         return {index: tuple(names) for index, names in kept.items()}
 
-    def kept(self, taken: Sequence[datetime], now: datetime) -> set[int]:
+    def kept(self, taken: Sequence[datetime], now: datetime) -> Set[int]:
         """Say which points stay, as `keep` does, and not why: asked for every point there is."""
         if self.keeps_everything or self.last >= len(taken):
             return set(range(len(taken)))
+        seconds = _seconds_of(taken)
+        if not self.hourly and self.within is None:
+            walls = _walls_of(self.zone, seconds)
+            return _kept_by_days(self, tuple([wall // _DAY_S for wall in walls]))
         kept = set(self._last(taken))
-        for chosen, _ in self._buckets(_seconds_of(taken)):
+        for chosen, _ in self._buckets(seconds):
             kept.update([index for _, index in chosen])
         kept.update(self._young(taken, now))
         return kept
 
-    def _last(self, taken: Sequence[datetime]) -> Iterable[int]:
+    def _last(self, taken: Sequence[object]) -> Iterable[int]:
         newest = len(taken) - 1
         return range(newest, max(newest - self.last, -1), -1)
 
@@ -108,10 +112,13 @@ class Retention:
         self, seconds: list[int]
     ) -> Iterable[tuple[Iterable[tuple[int, int]], Callable[[int], str]]]:
         """Return for each calendar rule the buckets that it keeps, each with its point's index."""
+        if any((self.hourly, self.daily, self.weekly, self.monthly, self.yearly)):
+            yield from self._by_walls(_walls_of(self.zone, seconds), seconds)
+
+    def _by_walls(
+        self, walls: list[int], seconds: list[int]
+    ) -> Iterable[tuple[Iterable[tuple[int, int]], Callable[[int], str]]]:
         counts = (self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
-        if not any(counts):
-            return
-        walls = _walls_of(self.zone, seconds)
         choose = self._oldest if self.bucket_keeps is BucketKeeps.OLDEST else self._latest
         for (buckets_of, name_of), count in zip(_CALENDARS, counts, strict=True):
             if count:
@@ -140,6 +147,19 @@ class Retention:
             if bucket in filled or len(filled) < count:
                 filled[bucket] = index
         return filled.items()
+
+
+@lru_cache(maxsize=16384)
+def _kept_by_days(rules: Retention, days: tuple[int, ...]) -> frozenset[int]:
+    """Say which points stay where only their days matter: those of most VMs are of the same days.
+
+    days: since 1970-01-01 on the clock of the rules' zone, oldest first.
+    """
+    kept = set(rules._last(days))
+    walls = [day * _DAY_S for day in days]
+    for chosen, _ in rules._by_walls(walls, walls):
+        kept.update([index for _, index in chosen])
+    return frozenset(kept)
 
 
 def _seconds_of(taken: Sequence[datetime]) -> list[int]:

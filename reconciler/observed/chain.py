@@ -218,22 +218,20 @@ class Chains:
         directory = path[: path.rfind("/") + 1]  # a chain never leaves its directory
         trail: list[str] = []
         below, expected, depth = path, None, 0
-        while True:
+        for _ in range(len(files) + 1):
             file = files.get(below)
             if file is None or file.state is broken or (trail and file.uuid != expected):
                 depth = -1
                 break
-            known = depths.get(below)
-            if known is not None:
+            if depths and (known := depths.get(below)) is not None:
                 depth = known or -1
                 break
             trail.append(below)
             if file.parent is None:
                 break
-            if len(trail) > len(files):  # a circle
-                depth = -1
-                break
             below, expected = directory + file.parent, file.parent_uuid
+        else:  # a circle
+            depth = -1
         if depth < 0:
             depths.update(dict.fromkeys([path, *trail], 0))
         else:

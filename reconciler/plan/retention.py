@@ -13,12 +13,12 @@ case:
 New before old: a VM that is owed a point at a destination loses none there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from reconciler.desired.state import Job
-from reconciler.ids import VmUuid
+from reconciler.ids import ScheduleId, VmUuid
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.progress import PlaceKind
 from reconciler.plan import replica
@@ -120,7 +120,7 @@ def good_points(world: World, scope: Scope, target: Target) -> list[Point]:
             ]
 
 
-def _kept_of(scope: Scope, points: Sequence[Point], now: datetime) -> set[int]:
+def _kept_of(scope: Scope, points: Sequence[Point], now: datetime) -> Set[int]:
     """Return the positions of the points that stay; what holds for one place is not worked out
     again for the next, where the same points lie as a rule.
     """
@@ -128,28 +128,33 @@ def _kept_of(scope: Scope, points: Sequence[Point], now: datetime) -> set[int]:
     made_for = [point.schedules for point in points]
     if scope.judged is not None and scope.judged[:2] == (taken, made_for):
         return scope.judged[2]
-    kept = _kept(scope.job, points, now)
+    kept = _kept(scope.job, taken, made_for, now)
     scope.judged = taken, made_for, kept
     return kept
 
 
-def _kept(job: Job, points: Sequence[Point], now: datetime) -> set[int]:
-    """Return the positions of the points that stay."""
+def _kept(
+    job: Job,
+    taken: Sequence[datetime],
+    made_for: Sequence[tuple[ScheduleId, ...]],
+    now: datetime,
+) -> set[int]:
+    """Return the positions of the points that stay. taken, made_for: of each, oldest first."""
     kept: set[int] = set()
     counted: set[int] = set()
     for schedule in job.schedules:
         identity, rules = schedule.id, schedule.retention
-        mine = [index for index, point in enumerate(points) if identity in point.schedules]
+        mine = [index for index, schedules in enumerate(made_for) if identity in schedules]
         counted.update(mine)
         if schedule.suspend or rules.keeps_everything:
             kept.update(mine)
-        elif len(mine) == len(points):
-            kept.update(rules.kept([point.taken_at for point in points], now))
+        elif len(mine) == len(taken):
+            kept.update(rules.kept(taken, now))
         elif mine:
-            stay = rules.kept([points[index].taken_at for index in mine], now)
+            stay = rules.kept([taken[index] for index in mine], now)
             kept.update([mine[position] for position in stay])
-    if len(counted) < len(points):
-        kept.update(set(range(len(points))) - counted)
+    if len(counted) < len(taken):
+        kept.update(set(range(len(taken))) - counted)
     return kept
 
 

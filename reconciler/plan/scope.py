@@ -5,7 +5,7 @@ destination holds of the VM, and why nothing can be made there just now. What co
 stays unseen (`Target.history` is None); it never becomes empty.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -106,7 +106,7 @@ class Scope:
     matched: bool
     snapshots: tuple[MarkedSnapshot, ...]
     targets: tuple[Target, ...]
-    judged: tuple[list[datetime], list[tuple[ScheduleId, ...]], set[int]] | None = None
+    judged: tuple[list[datetime], list[tuple[ScheduleId, ...]], Set[int]] | None = None
     _newest: MarkedSnapshot | None = None
     _newest_is_known: bool = field(default=False)
 

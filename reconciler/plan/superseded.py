@@ -47,14 +47,18 @@ def rule(world: World, scope: Scope, draft: Draft) -> None:
 
 
 def _is_plainly_needed(scope: Scope) -> bool:
-    """Recognise the usual state at a glance: one snapshot, and it is the newest point somewhere."""
-    if len(scope.snapshots) != 1 or scope.job.mode is not JobMode.INCREMENTAL:
+    """Recognise the usual states at a glance: each snapshot is the newest point somewhere, but for
+    the one that is being sent.
+    """
+    if scope.job.mode is not JobMode.INCREMENTAL:
         return False
-    newest = scope.snapshots[0].stamp
-    return any(
-        target.points and target.points[-1].stamp == newest and _is_base(target)
-        for target in scope.targets
-    )
+    newest = {
+        target.points[-1].stamp for target in scope.targets if target.points and _is_base(target)
+    }
+    if any(target.exporting for target in scope.targets):
+        sent = scope.newest_snapshot()
+        return all(each is sent or each.stamp in newest for each in scope.snapshots)
+    return all(each.stamp in newest for each in scope.snapshots)
 
 
 def _is_base(target: Target) -> bool:
