@@ -1,16 +1,20 @@
 """Left-overs on remotes, and snapshots that no chain needs."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from scenes import Scene, job, wanting
 
-from reconciler.ids import RemoteName
+from reconciler.desired.state import Desired, JobMode
+from reconciler.ids import ActionId, RemoteName, VmUuid
 from reconciler.observed.progress import Claims, Mode, Progress
+from reconciler.observed.state import Observed
 from reconciler.plan.actions import CleanFiles, CleanSnapshot
 from reconciler.plan.claims import pool_place, remote_place
 from reconciler.plan.reasons import Reason
+from reconciler.plan.world import World
 
 NAS, OFF = RemoteName("nas"), RemoteName("off")
 
@@ -191,3 +195,48 @@ def test_one_that_is_a_tip_nowhere_goes_even_if_it_is_the_newest() -> None:
 
 def test_a_tip_that_was_merged_into_keeps_its_snapshot() -> None:
     assert cleaned(scene([at(20, pruned="true"), at(21)], [at(21)])) == []
+
+
+def test_blocks_of_a_point_that_is_not_made_any_more_go() -> None:
+    old, new = "2026-08-20 02:00:05", "2026-08-21 02:00:05"
+    found = Scene(
+        wanting(job()),
+        f"""
+now: 2026-08-21 02:10:00
+pools: {{east: {{vms: {{web: {{snapshots: [
+  {{job: nightly, at: {old}, schedules: [night]}},
+  {{job: nightly, at: {new}, schedules: [night]}}]}}}}}}}}
+remotes: {{nas: {{vms: {{web: {{partials: [{{job: nightly, at: {old}}}, {{job: nightly, at: {new}}}]}}}}}}}}
+""",
+    )
+    (clean,) = found.actions(CleanFiles)
+    assert [path.rpartition("/")[2] for path in clean.paths] == ["20260820T020005Z.vhd"]
+
+
+def test_in_mode_full_no_snapshot_is_a_base() -> None:
+    at = "2026-08-20 02:00:05"
+    world = f"""
+now: 2026-08-20 12:00:00
+pools: {{east: {{vms: {{web: {{snapshots: [{{job: nightly, at: {at}, schedules: [night]}}]}}}}}}}}
+remotes: {{nas: {{vms: {{web: {{points: [{{job: nightly, at: {at}, schedules: [night]}}]}}}}}}}}
+"""
+    assert Scene(wanting(job()), world).actions() == []
+    (clean,) = Scene(wanting(job(mode=JobMode.FULL)), world).actions(CleanSnapshot)
+    assert clean.reason is Reason.SNAPSHOT_SUPERSEDED
+
+
+@pytest.mark.parametrize("modes", [(Mode.READ, Mode.APPEND), (Mode.APPEND, Mode.READ)])
+def test_of_two_that_are_at_work_at_one_place_the_one_that_changes_it_counts(
+    modes: tuple[Mode, Mode],
+) -> None:
+    place = remote_place(RemoteName("nas"), VmUuid("web"))
+    names = ActionId("first"), ActionId("second")
+    now = datetime(2026, 8, 21, tzinfo=UTC)
+    progress = Progress(
+        running=dict.fromkeys(names, now),
+        claims={
+            name: Claims(places=((place, mode),)) for name, mode in zip(names, modes, strict=True)
+        },
+    )
+    world = World(Desired(), Observed(progress=progress), now)
+    assert world.mode_on_remote(RemoteName("nas"), VmUuid("web")) is Mode.APPEND

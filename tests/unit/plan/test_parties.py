@@ -261,3 +261,10 @@ def test_no_snapshot_is_taken_while_enough_disks_wait_for_every_destination() ->
     assert late not in decided(estate(exports=12), seen(), *queue, late).actions
     idle_sr = [action for action in queue if isinstance(action, Export)]
     assert late in decided(estate(exports=12), seen(), *idle_sr, late).actions
+
+
+def test_a_party_needs_its_streams_once_beside_what_runs_already() -> None:
+    party = export("a", NAS, 4), export("a", OFF, 4), replicate("a", 4)
+    busy = running((export("other", NAS, 1),))
+    assert decided(estate(exports=5), busy, *party).starts == (party,)
+    assert not decided(estate(exports=4), busy, *party).starts
