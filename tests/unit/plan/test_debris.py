@@ -206,7 +206,8 @@ now: 2026-08-21 02:10:00
 pools: {{east: {{vms: {{web: {{snapshots: [
   {{job: nightly, at: {old}, schedules: [night]}},
   {{job: nightly, at: {new}, schedules: [night]}}]}}}}}}}}
-remotes: {{nas: {{vms: {{web: {{partials: [{{job: nightly, at: {old}}}, {{job: nightly, at: {new}}}]}}}}}}}}
+remotes: {{nas: {{vms: {{web: {{partials: [
+  {{job: nightly, at: {old}}}, {{job: nightly, at: {new}}}]}}}}}}}}
 """,
     )
     (clean,) = found.actions(CleanFiles)
