@@ -1,4 +1,4 @@
-"""Disks on the move: out of a pool as a VHD stream, and into one.
+"""Disks on their way out of a pool, as VHD streams.
 
 An export is a GET whose body is the disk and whose end is the connection's close; XAPI says "200
 OK" before it has attached anything. So three things decide whether a stream was whole: its own
@@ -8,8 +8,7 @@ before a byte of it is taken for a disk. What disks and whole VMs share: transfe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from reconciler.xapi.client import XapiClient
@@ -19,15 +18,15 @@ from reconciler.xapi.errors import (
     StreamRefused,
     StreamStalled,
 )
-from reconciler.xapi.streams import Link, Piece
+from reconciler.xapi.streams import Link
 from reconciler.xapi.tasks import destroy_task, wait_for_task
-from reconciler.xapi.transfers import Request, begin, failure_of, gist, put_away, stop
+from reconciler.xapi.transfers import Request, Transfer, begin, failure_of, gist
 
 _ANSWER_START = b"HTTP/"
 T = TypeVar("T")
 
 
-class ExportStream:
+class ExportStream(Transfer):
     """A disk, or a VM, on its way out. Read, then `finish`; as a context manager it aborts if left
     early.
 
@@ -35,23 +34,8 @@ class ExportStream:
     """
 
     def __init__(self, client: XapiClient, link: Link, task: str, what: str) -> None:
-        self._client = client
-        self._link = link
-        self._task = task
-        self._what = what
+        super().__init__(client, link, task, what)
         self._looked = False
-        self._over = False
-
-    async def __aenter__(self) -> "ExportStream":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.abort()
 
     @property
     def received_bytes(self) -> int:
@@ -98,14 +82,6 @@ class ExportStream:
         self._link.close()
         await destroy_task(self._client, self._task)
 
-    async def abort(self) -> None:
-        """Stop the transfer, from any state, more than once if need be; bounded."""
-        if self._over:
-            return
-        self._over = True
-        self._link.close()
-        await put_away(self._client, self._task)
-
     async def _look_at_start(self) -> None:
         start = await self._link.peek(len(_ANSWER_START))
         if start == _ANSWER_START:
@@ -124,56 +100,3 @@ async def open_export(
     what = f"export of {label or vdi}"
     link, task = await begin(client, Request("GET", "/export_raw_vdi", query, ()), what)
     return ExportStream(client, link, task, what)
-
-
-async def import_vhd(
-    client: XapiClient,
-    vdi: str,
-    length: int,
-    pieces: AsyncIterator[Piece],
-    *,
-    label: str = "",
-    on_sent: Callable[[int], None] | None = None,
-) -> None:
-    """Write a VHD stream of exactly `length` bytes into a disk (a reference); wait for its end.
-
-    The pool answers before it reads, so a redirect is met before the first piece is asked for.
-    on_sent: told the size of each piece that went out. Raises XapiFailure with the task's error,
-    StreamBroken, OutcomeUnknown, and ValueError if the pieces are not `length` bytes. Cancelled or
-    failed, the transfer is stopped; the disk's content is then undefined.
-    """
-    what = f"import of {label or vdi}"
-    headers = (("content-length", str(length)),)
-    query = {"format": "vhd", "vdi": vdi}
-    link, task = await begin(client, Request("PUT", "/import_raw_vdi", query, headers), what)
-    try:
-        await _send(link, length, pieces, on_sent)
-        async with asyncio.timeout(client.deadlines.finish_s):
-            await wait_for_task(client, task, what)
-    except StreamBroken as error:
-        failure = await failure_of(client, task)
-        await stop(client, link, task)
-        raise failure or error from error
-    except BaseException as error:
-        await stop(client, link, task)
-        if isinstance(error, TimeoutError):
-            raise OutcomeUnknown(what, "its task does not end") from None
-        raise
-    link.close()
-    await destroy_task(client, task)
-
-
-async def _send(
-    link: Link, length: int, pieces: AsyncIterator[Piece], on_sent: Callable[[int], None] | None
-) -> None:
-    sent = 0
-    async for piece in pieces:
-        count = memoryview(piece).nbytes
-        sent += count
-        if sent > length:
-            raise ValueError(f"there is more to send than the {length} bytes announced")
-        await link.write(piece)
-        if on_sent is not None:
-            on_sent(count)
-    if sent != length:
-        raise ValueError(f"only {sent} of the {length} bytes announced were there to send")

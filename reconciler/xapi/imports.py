@@ -5,17 +5,17 @@ decides whether an import was whole is the status of the task that it was given.
 """
 
 import asyncio
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable
 
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import OutcomeUnknown, StreamBroken
 from reconciler.xapi.streams import Link, Piece
 from reconciler.xapi.tasks import destroy_task, wait_for_task
-from reconciler.xapi.transfers import Request, begin, failure_of, stop
+from reconciler.xapi.transfers import Request, Transfer, begin, failure_of
 from reconciler.xapi.wire import Json, parse_task_result
 
 
-class ImportStream:
+class ImportStream(Transfer):
     """Something on its way in. Write, then finish; left early as a context manager, it aborts.
 
     One task at a time uses it. A cancelled write has stopped the transfer when it returns.
@@ -25,23 +25,8 @@ class ImportStream:
     def __init__(
         self, client: XapiClient, link: Link, task: str, what: str, length: int | None
     ) -> None:
-        self._client = client
-        self._link = link
-        self._task = task
-        self._what = what
+        super().__init__(client, link, task, what)
         self._left = length
-        self._over = False
-
-    async def __aenter__(self) -> "ImportStream":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.abort()
 
     @property
     def task(self) -> str:
@@ -77,12 +62,6 @@ class ImportStream:
         await destroy_task(self._client, self._task)
         return result
 
-    async def abort(self) -> None:
-        """Stop the transfer, from any state, more than once if need be; bounded."""
-        if not self._over:
-            self._over = True
-            await stop(self._client, self._link, self._task)
-
 
 class DiskImport(ImportStream):
     """A disk on its way in, as a VHD stream."""
@@ -109,3 +88,26 @@ async def open_vhd_import(
     headers = (("content-length", str(length)),)
     link, task = await begin(client, Request("PUT", "/import_raw_vdi", query, headers), what)
     return DiskImport(client, link, task, what, length)
+
+
+async def import_vhd(
+    client: XapiClient,
+    vdi: str,
+    length: int,
+    pieces: AsyncIterator[Piece],
+    *,
+    label: str = "",
+    on_sent: Callable[[int], None] | None = None,
+) -> None:
+    """Write a VHD stream of exactly `length` bytes into a disk (a reference); wait for its end.
+
+    on_sent: told the size of each piece that went out. Raises XapiFailure with the task's error,
+    StreamBroken, OutcomeUnknown, and ValueError if the pieces are not `length` bytes. Cancelled or
+    failed, the transfer is stopped; the disk's content is then undefined.
+    """
+    async with await open_vhd_import(client, vdi, length, label=label) as sending:
+        async for piece in pieces:
+            await sending.write(piece)
+            if on_sent is not None:
+                on_sent(memoryview(piece).nbytes)
+        await sending.finish()

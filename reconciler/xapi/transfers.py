@@ -7,6 +7,8 @@ http, and the session travels in a cookie, never in an address.
 
 import asyncio
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from reconciler.xapi.client import XapiClient
@@ -41,6 +43,34 @@ class Request:
         query = {**self.query, "task_id": task}
         pairs = (f"{name}={quote(value, safe=':')}" for name, value in query.items())
         return f"{self.path}?{'&'.join(pairs)}"
+
+
+class Transfer:
+    """One transfer under way; as a context manager it aborts if left early."""
+
+    def __init__(self, client: XapiClient, link: Link, task: str, what: str) -> None:
+        self._client = client
+        self._link = link
+        self._task = task
+        self._what = what
+        self._over = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Stop the transfer, from any state, more than once if need be; bounded."""
+        if not self._over:
+            self._over = True
+            await stop(self._client, self._link, self._task)
 
 
 async def begin(client: XapiClient, request: Request, what: str) -> tuple[Link, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.lab.faults import DropConnection, FailCall, KillToolstack
 from reconciler.xapi.deadlines import Deadlines
-from reconciler.xapi.disks import import_vhd, open_export
+from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import (
     CredentialsInvalid,
     OutcomeUnknown,
@@ -20,6 +20,7 @@ from reconciler.xapi.errors import (
     XapiError,
     XapiFailure,
 )
+from reconciler.xapi.imports import import_vhd
 from reconciler.xapi.tasks import run_async
 
 MIB = 1 << 20

@@ -22,8 +22,8 @@ from reconciler.remotes.remote import Remote
 from reconciler.transfer.restore import open_chain, vhd_stream
 from reconciler.vhd.layout import BLOCK
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.disks import import_vhd
 from reconciler.xapi.errors import XapiError
+from reconciler.xapi.imports import import_vhd
 from reconciler.xapi.tasks import run_async
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.xapi.disks import import_vhd, open_export
+from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import (
     OutcomeUnknown,
     StreamBroken,
@@ -17,6 +17,7 @@ from reconciler.xapi.errors import (
     Untrusted,
     XapiFailure,
 )
+from reconciler.xapi.imports import import_vhd
 from reconciler.xapi.trust import Pins, Trust, parse_fingerprints
 
 VDI = "OpaqueRef:vdi"
