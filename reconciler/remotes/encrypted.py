@@ -43,9 +43,10 @@ from reconciler.remotes.errors import (
     Unavailable,
     WrongKey,
 )
-from reconciler.remotes.filesystem import Piece, Space, Stat
+from reconciler.remotes.filesystem import Piece, Stat
 from reconciler.remotes.read_only_file import BytesFile
 from reconciler.remotes.remote import Entry, Remote, RemoteFile, Traits, Upload
+from reconciler.remotes.skin import Skin
 
 T = TypeVar("T")
 
@@ -59,11 +60,14 @@ _JSON_MAX = 64 * 1024
 _LOOP_BYTES_MAX = 32 * 1024  # what may be encrypted on the event loop: some ten microseconds
 
 
-class EncryptedRemote:
-    """Use `await EncryptedRemote.attach(…)`: the remote says which algorithm it is of."""
+class EncryptedRemote(Skin):
+    """Use `await EncryptedRemote.attach(…)`: the remote says which algorithm it is of.
+
+    Copies are of the ciphertext: nothing in it depends on its name.
+    """
 
     def __init__(self, inner: Remote, algorithm: Algorithm, key: bytes) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._algorithm = algorithm
         self._key = key
 
@@ -95,10 +99,6 @@ class EncryptedRemote:
         return remote
 
     @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
     def traits(self) -> Traits:
         inner = self._inner.traits
         return dataclasses.replace(inner, reflink=False, patch=False, rename=False, encrypted=True)
@@ -106,16 +106,6 @@ class EncryptedRemote:
     @property
     def algorithm(self) -> Algorithm:
         return self._algorithm
-
-    @property
-    def identity(self) -> str | None:
-        return self._inner.identity
-
-    async def prove(self) -> None:
-        await self._inner.prove()
-
-    async def close(self) -> None:
-        await self._inner.close()
 
     # --- whole objects
 
@@ -131,16 +121,6 @@ class EncryptedRemote:
 
     async def put_new(self, key: str, content: Piece) -> None:
         await self._inner.put_new(key, await self._sealed(key, content))
-
-    async def delete(self, key: str) -> None:
-        await self._inner.delete(key)
-
-    async def copy(self, source: str, target: str) -> None:
-        """The ciphertext is copied: nothing in it depends on its name."""
-        await self._inner.copy(source, target)
-
-    async def settle(self, key: str) -> None:
-        await self._inner.settle(key)
 
     # --- piece by piece
 
@@ -209,17 +189,8 @@ class EncryptedRemote:
     async def stat(self, key: str) -> Stat:
         return _plain(await self._inner.stat(key))
 
-    async def make_directory(self, key: str) -> None:
-        await self._inner.make_directory(key)
-
-    async def remove_directory(self, key: str) -> None:
-        await self._inner.remove_directory(key)
-
     async def touch(self, key: str) -> Stat:
         return _plain(await self._inner.touch(key))
-
-    async def space(self) -> Space | None:
-        return await self._inner.space()
 
     # --- the key
 

@@ -8,41 +8,18 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-from reconciler.remotes.filesystem import Piece, Space, Stat
+from reconciler.remotes.filesystem import Piece
 from reconciler.remotes.rate import Rate
-from reconciler.remotes.remote import Entry, Move, Remote, RemoteFile, Traits, Upload
+from reconciler.remotes.remote import Move, Remote, RemoteFile, Upload
+from reconciler.remotes.skin import Skin
 
 
-class LimitedRemote:
+class LimitedRemote(Skin):
     """inner: what is limited. rate: shared by all uses of it."""
 
     def __init__(self, inner: Remote, rate: Rate) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._rate = rate
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def traits(self) -> Traits:
-        return self._inner.traits
-
-    @property
-    def identity(self) -> str | None:
-        return self._inner.identity
-
-    async def prove(self) -> None:
-        await self._inner.prove()
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    async def list(self, key: str) -> list[Entry]:
-        return await self._inner.list(key)
-
-    async def stat(self, key: str) -> Stat:
-        return await self._inner.stat(key)
 
     async def get(self, key: str, size_max: int) -> bytes:
         content = await self._inner.get(key, size_max)
@@ -75,12 +52,6 @@ class LimitedRemote:
             await self._rate.take(piece.nbytes)
             yield piece
 
-    async def copy(self, source: str, target: str) -> None:
-        await self._inner.copy(source, target)
-
-    async def delete(self, key: str) -> None:
-        await self._inner.delete(key)
-
     @contextlib.asynccontextmanager
     async def open(self, key: str, *, write: bool = False) -> AsyncIterator[RemoteFile]:
         async with self._inner.open(key, write=write) as file:
@@ -93,21 +64,6 @@ class LimitedRemote:
 
     async def publish(self, temporary: str, key: str) -> None:
         await self._inner.publish(temporary, key)
-
-    async def settle(self, key: str) -> None:
-        await self._inner.settle(key)
-
-    async def make_directory(self, key: str) -> None:
-        await self._inner.make_directory(key)
-
-    async def remove_directory(self, key: str) -> None:
-        await self._inner.remove_directory(key)
-
-    async def touch(self, key: str) -> Stat:
-        return await self._inner.touch(key)
-
-    async def space(self) -> Space | None:
-        return await self._inner.space()
 
 
 class _LimitedUpload:
