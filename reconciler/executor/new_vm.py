@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.catalog.metadata import PointMetadata
+from reconciler.executor import vm_config
+from reconciler.executor.vm_config import MEMORY, PLAIN, VCPUS
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiFailure
 
@@ -15,39 +17,7 @@ _NULL = "OpaqueRef:NULL"
 _RESTORING = "reconciler is restoring this VM"
 TAG = "restored from backup"
 
-# Fields of a VM's record that `VM.create` takes and that mean something on another pool.
-_VM_FIELDS = (
-    "user_version",
-    "memory_static_max",
-    "memory_static_min",
-    "memory_dynamic_max",
-    "memory_dynamic_min",
-    "VCPUs_params",
-    "VCPUs_max",
-    "VCPUs_at_startup",
-    "actions_after_shutdown",
-    "actions_after_reboot",
-    "actions_after_crash",
-    "PV_bootloader",
-    "PV_kernel",
-    "PV_ramdisk",
-    "PV_args",
-    "PV_bootloader_args",
-    "PV_legacy_args",
-    "HVM_boot_policy",
-    "HVM_boot_params",
-    "HVM_shadow_multiplier",
-    "platform",
-    "PCI_bus",
-    "recommendations",
-    "xenstore_data",
-    "name_description",
-    "hardware_platform_version",
-    "has_vendor_device",
-    "domain_type",
-    "NVRAM",
-)
-
+_VM_FIELDS = (*PLAIN, *MEMORY, *VCPUS, "name_description")
 _FOREIGN_MARKS = ("xo:backup:", "xo:copy_of", "xo:base_delta", "reconciler:")
 
 
@@ -126,29 +96,11 @@ async def create_interfaces(client: XapiClient, metadata: PointMetadata, vm: str
     """Create the interfaces on networks of the same uuid, else of the same name.
 
     The old address is kept unless the old VM is still there: two on one network would be a fault.
-    An interface whose network exists no more is left out.
     """
-    networks = await client.call("network.get_all_records")
-    by_uuid = {network["uuid"]: ref for ref, network in networks.items()}
-    by_name = {network["name_label"]: ref for ref, network in networks.items()}
-    keep_address = not await _exists(client, metadata.vm.uuid)
-    for old in record(metadata, "vifs").values():
-        network = by_uuid.get(old.get("$network$uuid", "")) or by_name.get(
-            old.get("$network$name_label", "")
-        )
-        if network is None:
-            continue
-        struct = {
-            "device": old.get("device", "0"),
-            "network": network,
-            "VM": vm,
-            "MAC": old.get("MAC", "") if keep_address else "",
-            "MTU": old.get("MTU", 1500),
-            "other_config": old.get("other_config", {}),
-            "qos_algorithm_type": "",
-            "qos_algorithm_params": {},
-        }
-        await client.call("VIF.create", struct)
+    keep_addresses = not await _exists(client, metadata.vm.uuid)
+    await vm_config.create_interfaces(
+        client, vm, record(metadata, "vifs"), keep_addresses=keep_addresses
+    )
 
 
 async def create_tpms(client: XapiClient, metadata: PointMetadata, vm: str) -> None:

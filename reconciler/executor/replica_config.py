@@ -8,32 +8,21 @@ starting while that VM lives; who clones it gets new ones.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reconciler.executor.vm_config import MEMORY, PLAIN, VCPUS, Record, create_interfaces
 from reconciler.observed.replica_marks import BLOCKED
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiFailure
-
-Record = Mapping[str, Any]
-"""What XAPI says of an object, whole."""
 
 TAG = "Continuous Replication"
 _HA_TAG = "HA disabled"
 _NULL = "OpaqueRef:NULL"
 
-_PLAIN = (
-    *("user_version", "VCPUs_params", "actions_after_shutdown", "actions_after_reboot"),
-    *("actions_after_crash", "PV_bootloader", "PV_kernel", "PV_ramdisk", "PV_args"),
-    *("PV_bootloader_args", "PV_legacy_args", "HVM_boot_policy", "HVM_boot_params"),
-    *("HVM_shadow_multiplier", "platform", "PCI_bus", "recommendations", "xenstore_data"),
-    *("hardware_platform_version", "has_vendor_device", "domain_type", "NVRAM"),
-)
-_MEMORY = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max")
-_VCPUS = ("VCPUs_max", "VCPUs_at_startup")
 _UNKNOWN_HERE = frozenset({"MESSAGE_METHOD_UNKNOWN", "MESSAGE_REMOVED"})
 
 
 def new_vm(source: Record, name: str, other_config: Mapping[str, str]) -> dict[str, Any]:
     """What `VM.create` takes for a replica of a VM with this record: blocked, not protected."""
-    fields = (*_PLAIN, *_MEMORY, *_VCPUS)
+    fields = (*PLAIN, *MEMORY, *VCPUS)
     return {
         **{field: source[field] for field in fields if field in source},
         "name_label": name,
@@ -59,17 +48,17 @@ async def configure(client: XapiClient, vm: str, source: Record, description: st
     Raises XapiError.
     """
     record: Record = await client.call("VM.get_record", vm)
-    for field in _PLAIN:
+    for field in PLAIN:
         if field in source and field in record and source[field] != record[field]:
             await _set(client, vm, field, source[field])
-    if any(source[field] != record[field] for field in _MEMORY):
-        static_min, static_max, dynamic_min, dynamic_max = (source[field] for field in _MEMORY)
+    if any(source[field] != record[field] for field in MEMORY):
+        static_min, static_max, dynamic_min, dynamic_max = (source[field] for field in MEMORY)
         await client.call(
             "VM.set_memory_limits", vm, static_min, static_max, dynamic_min, dynamic_max
         )
     # never more at the start than there may be, also in between
     grows = int(source["VCPUs_max"]) >= int(record["VCPUs_max"])
-    for field in _VCPUS if grows else reversed(_VCPUS):
+    for field in VCPUS if grows else reversed(VCPUS):
         if source[field] != record[field]:
             await _set(client, vm, field, source[field])
     if record.get("ha_restart_priority"):
@@ -83,26 +72,7 @@ async def replace_interfaces(client: XapiClient, vm: str, interfaces: Mapping[st
     the same name. One whose network is not here is left out. Raises XapiError."""
     for old in await client.call("VM.get_VIFs", vm):
         await client.call("VIF.destroy", old)
-    networks = await client.call("network.get_all_records") if interfaces else {}
-    by_uuid = {network["uuid"]: ref for ref, network in networks.items()}
-    by_name = {network["name_label"]: ref for ref, network in networks.items()}
-    for source in interfaces.values():
-        network = by_uuid.get(source.get("$network$uuid", "")) or by_name.get(
-            source.get("$network$name_label", "")
-        )
-        if network is None:
-            continue
-        struct = {
-            "device": source.get("device", "0"),
-            "network": network,
-            "VM": vm,
-            "MAC": source.get("MAC", ""),
-            "MTU": source.get("MTU", 1500),
-            "other_config": source.get("other_config", {}),
-            "qos_algorithm_type": "",
-            "qos_algorithm_params": {},
-        }
-        await client.call("VIF.create", struct)
+    await create_interfaces(client, vm, interfaces, keep_addresses=True)
 
 
 async def replace_tpms(client: XapiClient, vm: str, contents: Sequence[str | None]) -> None:

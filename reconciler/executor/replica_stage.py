@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 from reconciler.executor.pool_objects import disks_of, read_disk, read_vm
 from reconciler.executor.refusal import Refused
-from reconciler.executor.replica_config import Record, blocked, new_vm
+from reconciler.executor.replica_config import blocked, new_vm
 from reconciler.executor.replicas import points_of
+from reconciler.executor.vm_config import Record
 from reconciler.ids import DiskSnapshotUuid, DiskUuid
 from reconciler.observed.replica_marks import (
     ReplicaMarks,

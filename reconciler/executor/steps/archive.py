@@ -5,23 +5,14 @@ checked to its end; the metadata comes last. A try that was interrupted begins a
 be asked for the rest of an archive.
 """
 
-import contextlib
-from collections.abc import AsyncIterator
-
-import structlog
-
 from reconciler.catalog.archives import begin_archive, publish_archive
 from reconciler.catalog.lock import vm_lock
 from reconciler.catalog.metadata import compose_full
+from reconciler.executor.pool_streams import vm_stream
 from reconciler.executor.tools import Tools
 from reconciler.executor.vm_records import collect
 from reconciler.plan.actions import Archive, id_of
-from reconciler.transfer.archive import ArchiveSink, CheckedSource
-from reconciler.transfer.source import OpenSource
-from reconciler.xapi.archives import open_vm_export
-from reconciler.xapi.client import XapiClient
-
-log = structlog.get_logger(__name__)
+from reconciler.transfer.archive import ArchiveSink
 
 
 async def run(action: Archive, tools: Tools) -> None:
@@ -42,28 +33,8 @@ async def run(action: Archive, tools: Tools) -> None:
             id_of(action),
             action.compression,
             sink,
-            lambda: _opened(action, tools, client),
+            lambda: vm_stream(action, tools, client),
             tools.gauge,
         )
         metadata = compose_full(action.stamp, action.job_id, action.schedules, records, size_bytes)
         await publish_archive(lock, metadata, None if remote.traits.encrypted else sink.md5)
-
-
-@contextlib.asynccontextmanager
-async def _opened(action: Archive, tools: Tools, client: XapiClient) -> AsyncIterator[OpenSource]:
-    """The stream of the VM, checked as it comes."""
-    async with tools.export_slot(action.pool):
-        snapshot = str(await client.call("VM.get_by_uuid", action.snapshot))
-        async with await open_vm_export(
-            client, snapshot, action.compression, label=action.vm_name
-        ) as stream:
-            source = CheckedSource(stream)
-            yield source
-    if (checked := source.checked) is not None:
-        log.debug(
-            "archive received",
-            bytes=checked.stream_bytes,
-            unpacked=checked.seen.archive_bytes,
-            compression=checked.compression,
-            unverified_chunks=checked.seen.unverified,
-        )

@@ -7,11 +7,10 @@ by actions of their own, once this one is seen.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 from reconciler.executor.pool_objects import disks_of, read_vm
+from reconciler.executor.pool_streams import vm_stream
 from reconciler.executor.readings import Readings
 from reconciler.executor.refusal import Refused
 from reconciler.executor.replica_config import blocked
@@ -29,10 +28,8 @@ from reconciler.observed.replica_marks import (
 )
 from reconciler.plan.actions import CopyVm, id_of
 from reconciler.plan.reasons import Reason
-from reconciler.transfer.archive import CheckedSource
-from reconciler.transfer.source import OpenSource
 from reconciler.transfer.vm_import_sink import VmImportSink
-from reconciler.xapi.archives import VmImport, open_vm_export, open_vm_import
+from reconciler.xapi.archives import VmImport, open_vm_import
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import GONE, XapiFailure
 from reconciler.xapi.records import VmRecord
@@ -96,15 +93,6 @@ async def _import(
     async def opened() -> VmImport:
         return await open_vm_import(target, sr, label=action.vm_name)
 
-    @contextlib.asynccontextmanager
-    async def source() -> AsyncIterator[OpenSource]:
-        async with tools.export_slot(action.pool):
-            ref = await pool.call("VM.get_by_uuid", action.snapshot)
-            async with await open_vm_export(
-                pool, ref, action.compression, label=action.vm_name
-            ) as stream:
-                yield CheckedSource(stream)  # remotes may be reading with us
-
     sink = VmImportSink(opened)
 
     async def mark() -> None:
@@ -113,7 +101,13 @@ async def _import(
 
     async with asyncio.TaskGroup() as group:
         marking = group.create_task(mark())
-        await readings.receive_archive(id_of(action), action.compression, sink, source, tools.gauge)
+        await readings.receive_archive(
+            id_of(action),
+            action.compression,
+            sink,
+            lambda: vm_stream(action, tools, pool),
+            tools.gauge,
+        )
         if not marking.done():
             marking.cancel()  # it was over too soon for anybody to look
     if len(sink.made) != 1:

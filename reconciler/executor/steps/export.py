@@ -6,8 +6,7 @@ that an interrupted try already published is not sent again.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -16,6 +15,7 @@ from reconciler.catalog import layout, write
 from reconciler.catalog.incoming import sink_for
 from reconciler.catalog.lock import VmLock, vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
+from reconciler.executor.pool_streams import disk_stream
 from reconciler.executor.readings import DeltaRefused, Readings
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
@@ -28,7 +28,6 @@ from reconciler.plan.reasons import Reason
 from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import ByteSource
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import XapiError
 
 log = structlog.get_logger(__name__)
@@ -136,14 +135,9 @@ class _Step:
             timestamp=int(instant_of(self.action.stamp).timestamp()),
         )
 
-    @contextlib.asynccontextmanager
-    async def _opened(
+    def _opened(
         self, snapshot: DiskSnapshotUuid, base: DiskSnapshotUuid | None
-    ) -> AsyncIterator[ByteSource]:
-        """Open a disk's stream, in turn with all that the pool exports."""
+    ) -> AbstractAsyncContextManager[ByteSource]:
         ref = self.reference(snapshot)
         label = str(self.records.vdis[ref].get("name_label", ""))
-        async with self.tools.export_slot(self.action.pool):
-            base_ref = None if base is None else await self.client.call("VDI.get_by_uuid", base)
-            async with await open_export(self.client, ref, base_ref, label=label) as stream:
-                yield stream
+        return disk_stream(self.action, self.tools, self.client, ref, base, label)

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from reconciler.executor.pool_objects import find_vm, read_vm
+from reconciler.executor.pool_streams import disk_stream
 from reconciler.executor.readings import DeltaRefused, Readings
 from reconciler.executor.refusal import Refused
-from reconciler.executor.replica_config import Record
 from reconciler.executor.replica_stage import Stage, find_point, new_stage, stage_on
 from reconciler.executor.replica_update import Labels, Source, SourceDisk, complete
 from reconciler.executor.replicas import remove
 from reconciler.executor.tools import Tools
+from reconciler.executor.vm_config import Record
 from reconciler.executor.vm_records import collect
 from reconciler.ids import DiskSnapshotUuid, Stamp, instant_of
 from reconciler.observed.marks import CONTENT_KEY
@@ -31,10 +32,8 @@ from reconciler.plan.actions import DiskExport, ExportKind, Replicate, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.transfer.import_sink import ImportSink
 from reconciler.transfer.sink import DiskHead, Identity
-from reconciler.transfer.source import ByteSource
 from reconciler.units import render_size
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import XapiError
 from reconciler.xapi.records import VmRecord
 
@@ -161,22 +160,11 @@ class _Step:
                 Identity(uuid=disk.snapshot),
                 label=str(known.vdi.get("name_label", "")),
             ),
-            lambda base: self._opened(disk.snapshot, base),
+            lambda base: disk_stream(
+                self.action, self.tools, self.pool, known.vbd["VDI"], base, self.action.vm_name
+            ),
             self.tools.gauge,
         )
-
-    @contextlib.asynccontextmanager
-    async def _opened(
-        self, snapshot: DiskSnapshotUuid, base: DiskSnapshotUuid | None
-    ) -> AsyncIterator[ByteSource]:
-        """Open a disk's stream, in turn with all that the pool exports."""
-        async with self.tools.export_slot(self.action.pool):
-            ref = await self.pool.call("VDI.get_by_uuid", snapshot)
-            base_ref = None if base is None else await self.pool.call("VDI.get_by_uuid", base)
-            async with await open_export(
-                self.pool, ref, base_ref, label=self.action.vm_name
-            ) as stream:
-                yield stream
 
 
 @contextlib.asynccontextmanager
