@@ -12,9 +12,10 @@ from reconciler.cli.get import read_runs
 from reconciler.cli.inbox import cancel as leave_word
 from reconciler.cli.messages import say
 from reconciler.cli.options import State, span_option
-from reconciler.cli.runs import Run
-from reconciler.cli.state import StateDirectory, state_directory
+from reconciler.cli.runs import run_named
+from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
+from reconciler.executor.run_records import read_state
 from reconciler.ids import RunId
 from reconciler.status.runs import RunState
 
@@ -49,7 +50,7 @@ def cancel(
     patience = span_option("--timeout", timeout)
     logs.set_up(level="ERROR")
     place = state_directory(state)
-    known = _find(place, run)
+    known = run_named(read_runs(place, None), run)
     if known.state in _OVER:
         raise Failure(f"is over already: {known.state.value}", subject=f"run {run}")
     clock = SystemClock()
@@ -62,21 +63,14 @@ def cancel(
     deadline = clock.now() + patience
 
     async def watch() -> ExitCode:
-        while (current := _find(place, run)).state not in _OVER:
+        stands = known.state
+        while stands not in _OVER:
             if clock.now() >= deadline:
-                say(f"run {run} is {current.state.value} still; it was told to end", "warning")
+                say(f"run {run} is {stands.value} still; it was told to end", "warning")
                 return ExitCode.TIMED_OUT
             await asyncio.sleep(_LOOK_S)
-        say(f"run {run}: {current.state.value}")
+            stands = read_state(place.records, run, place.live_owner()) or stands
+        say(f"run {run}: {stands.value}")
         return ExitCode.OK
 
     raise typer.Exit(run_to_end(watch))
-
-
-def _find(place: StateDirectory, name: str) -> Run:
-    runs = read_runs(place, None)
-    for run in runs:
-        if run.name == name:
-            return run
-    known = ", ".join(run.name for run in runs[:5])
-    raise Failure("no such run is recorded", subject=name, hint=f"the last: {known or 'none'}")

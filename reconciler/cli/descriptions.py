@@ -30,6 +30,7 @@ from reconciler.cli.runs import (
     Run,
     part_row,
     run_dict,
+    run_named,
     run_row,
     try_dict,
 )
@@ -359,10 +360,7 @@ def _files(located: Located, number: int) -> tuple[list[dict[str, Any]], str]:
 
 def run(runs: Sequence[Run], name: str, now: datetime) -> Description:
     """now: for how long what runs has been running. Raises Failure: no such run is recorded."""
-    wanted = next((each for each in runs if each.name == name), None)
-    if wanted is None:
-        known = ", ".join(each.name for each in runs[:_RUNS_SHOWN])
-        raise Failure("no such run is recorded", subject=name, hint=f"the last: {known or 'none'}")
+    wanted = run_named(runs, name)
     facts = [
         *(("Name", wanted.name), ("Job", wanted.job), ("State", wanted.state.value)),
         *(("Cause", wanted.cause or None), ("Why", wanted.why() or None)),

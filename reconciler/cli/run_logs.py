@@ -9,13 +9,13 @@ import typer
 
 from reconciler.cli import logs as logging
 from reconciler.cli.escape import escape
-from reconciler.cli.exits import ExitCode, Failure
+from reconciler.cli.exits import ExitCode
 from reconciler.cli.foreground import run_to_end
 from reconciler.cli.get import read_runs
 from reconciler.cli.options import State, TextOrJson
-from reconciler.cli.runs import Run
-from reconciler.cli.state import StateDirectory, state_directory
-from reconciler.executor.run_records import Line, read_lines
+from reconciler.cli.runs import run_named
+from reconciler.cli.state import state_directory
+from reconciler.executor.run_records import Line, read_lines, read_state
 from reconciler.status.runs import RunState
 
 _LOOK_S = 0.5
@@ -41,10 +41,12 @@ def logs(
     logging.set_up(level="ERROR")
     place = state_directory(state)
 
+    run_named(read_runs(place, None), run)
+
     async def show() -> ExitCode:
         last = 0
         while True:
-            going_on = _find(place, run).state in _GOING_ON
+            going_on = read_state(place.records, run, place.live_owner()) in _GOING_ON
             lines = await asyncio.to_thread(read_lines, place.records, run, last)
             for line in lines:
                 last = line.id
@@ -71,12 +73,3 @@ def _render(line: Line, output: str) -> str:
         return json.dumps(content)
     fields = " ".join(f"{key}={escape(str(value))}" for key, value in line.fields.items())
     return f"{line.at:%Y-%m-%dT%H:%M:%SZ} [{line.level:<7}] {escape(line.event)} {fields}".rstrip()
-
-
-def _find(place: StateDirectory, name: str) -> Run:
-    for run in read_runs(place, None):
-        if run.name == name:
-            return run
-    raise Failure(
-        "no such run is recorded", subject=name, hint="reconciler get runs lists those there are"
-    )

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reconciler.cli.exits import Failure
+from reconciler.executor.outcomes import SENDING, Thing, newest_by_thing
 from reconciler.executor.records import Try
 from reconciler.executor.run_records import RunRow
 from reconciler.ids import stamp_of
 from reconciler.status.runs import RunState
 from reconciler.units import render_size, render_span
 
-_SENDING = frozenset({"export", "replicate"})
-_BACKUP_VERBS = _SENDING | {"snapshot"}
+_KNOWN_SHOWN = 5
+_BACKUP_VERBS = SENDING | {"snapshot"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Run:
 
     def parts(self) -> list[Try]:
         """The newest try of each point that the run was to make, by VM and place."""
-        found = [each for each in _newest(self.tries).values() if each.verb in _SENDING]
+        found = [each for each in newest_by_thing(self.tries).values() if each.verb in SENDING]
         return sorted(found, key=lambda each: (each.vm_name, each.place))
 
 
@@ -82,15 +84,8 @@ def runs_of(tries: Iterable[Try], rows: Iterable[RunRow] = ()) -> list[Run]:
     return sorted(runs, key=lambda run: (run.due, run.job), reverse=True)
 
 
-def _newest(tries: Iterable[Try]) -> dict[tuple[str, str | None, str], Try]:
-    newest: dict[tuple[str, str | None, str], Try] = {}
-    for each in tries:
-        newest.setdefault((each.verb, each.vm, each.place), each)
-    return newest
-
-
 def _run(job: str, due: datetime, group: Sequence[Try], row: RunRow | None) -> Run:
-    newest = _newest(group)
+    newest = newest_by_thing(group)
     state = _state(newest) if row is None else row.state
     ends = [each.ended_at for each in group if each.ended_at is not None]
     is_open = state in (RunState.RUNNING, RunState.PENDING)
@@ -101,7 +96,7 @@ def _run(job: str, due: datetime, group: Sequence[Try], row: RunRow | None) -> R
         state=state,
         cause="" if row is None else row.cause.value,
         vms=vms if row is None else max(vms, row.vms),
-        points=sum(1 for (verb, _, _), each in newest.items() if verb in _SENDING and _done(each)),
+        points=sum(1 for (verb, _, _), each in newest.items() if verb in SENDING and _done(each)),
         failures=sum(1 for each in newest.values() if each.outcome == "Failed"),
         bytes=sum(each.bytes for each in group),
         started_at=min((each.started_at for each in group), default=None),
@@ -111,12 +106,12 @@ def _run(job: str, due: datetime, group: Sequence[Try], row: RunRow | None) -> R
     )
 
 
-def _state(newest: dict[tuple[str, str | None, str], Try]) -> RunState:
+def _state(newest: dict[Thing, Try]) -> RunState:
     """A snapshot whose VM has no export yet is half a backup, whatever became of it since.
 
     One that a kill kept from noting its end, but that was exported later, was whole all the same.
     """
-    exported = {vm for verb, vm, _ in newest if verb in _SENDING}
+    exported = {vm for verb, vm, _ in newest if verb in SENDING}
     outcomes = {
         each.outcome
         for (verb, vm, _), each in newest.items()
@@ -132,7 +127,7 @@ def _state(newest: dict[tuple[str, str | None, str], Try]) -> RunState:
         return RunState.INTERRUPTED
     if "Failed" not in outcomes:
         return RunState.SUCCEEDED
-    made = any(verb in _SENDING and _done(each) for (verb, _, _), each in newest.items())
+    made = any(verb in SENDING and _done(each) for (verb, _, _), each in newest.items())
     return RunState.PARTIALLY_FAILED if made else RunState.FAILED
 
 
@@ -142,6 +137,15 @@ def _iso(instant: datetime | None) -> str | None:
 
 def _done(each: Try) -> bool:
     return each.outcome == "Succeeded"
+
+
+def run_named(runs: Sequence[Run], name: str) -> Run:
+    """Find a run. Raises Failure: no such run is recorded."""
+    for run in runs:
+        if run.name == name:
+            return run
+    known = ", ".join(run.name for run in runs[:_KNOWN_SHOWN])
+    raise Failure("no such run is recorded", subject=name, hint=f"the last: {known or 'none'}")
 
 
 def run_dict(run: Run) -> dict[str, Any]:

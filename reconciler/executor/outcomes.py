@@ -5,7 +5,11 @@ from collections.abc import Iterable, Sequence
 from reconciler.executor.records import Try
 from reconciler.status.runs import RunState
 
-_SENDING = frozenset({"export", "replicate"})
+SENDING = frozenset({"export", "replicate"})
+"""Verbs of what makes restore points."""
+
+Thing = tuple[str, str | None, str]
+"""A verb, a VM and a place."""
 
 
 def state_of(  # noqa: PLR0911 (it is a table)
@@ -18,7 +22,7 @@ def state_of(  # noqa: PLR0911 (it is a table)
     """
     newest = newest_of(tries)
     bad = [each for each in newest if each.outcome != "Succeeded"]
-    made = any(each.outcome == "Succeeded" and each.verb in _SENDING for each in newest)
+    made = any(each.outcome == "Succeeded" and each.verb in SENDING for each in newest)
     why = next((each.why for each in bad if each.why), last_why)
     if cancelled:
         return RunState.CANCELLED, why or "somebody cancelled it"
@@ -36,15 +40,21 @@ def state_of(  # noqa: PLR0911 (it is a table)
     return (RunState.PARTIALLY_FAILED if made else RunState.FAILED), why
 
 
+def newest_by_thing(tries: Iterable[Try]) -> dict[Thing, Try]:
+    """Return the newest try of each thing, the newest first."""
+    newest: dict[Thing, Try] = {}
+    for each in sorted(tries, key=lambda one: one.id, reverse=True):
+        newest.setdefault((each.verb, each.vm, each.place), each)
+    return newest
+
+
 def newest_of(tries: Iterable[Try]) -> list[Try]:
-    """Return the newest try of each thing: a verb, a VM and a place.
+    """Return the newest try of each thing.
 
     A snapshot that a kill kept from noting its end, but whose point was made, was whole.
     """
-    newest: dict[tuple[str, str | None, str], Try] = {}
-    for each in sorted(tries, key=lambda one: one.id, reverse=True):
-        newest.setdefault((each.verb, each.vm, each.place), each)
-    sent = {vm for verb, vm, _ in newest if verb in _SENDING}
+    newest = newest_by_thing(tries)
+    sent = {vm for verb, vm, _ in newest if verb in SENDING}
     return [
         each
         for (verb, vm, _), each in newest.items()

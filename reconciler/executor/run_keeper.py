@@ -5,6 +5,7 @@ Lines that are logged while a run's action is at work are kept with the run (`lo
 """
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, MutableMapping
@@ -91,18 +92,20 @@ class RunKeeper:
         self._slots = await self._runs.slots()
         bell = asyncio.Event()
         self._report.ring(bell)
+        loop = asyncio.get_running_loop()
+        look_at = loop.time()
         try:
             while True:
                 bell.clear()
                 report = self._report.value
                 if report is not None and report.is_whole:
                     await self._note(report)
-                await self._note_progress()
-                try:
-                    async with asyncio.timeout(_LOOK_S):
+                if loop.time() >= look_at:  # however often reports come
+                    await self._note_progress()
+                    look_at = loop.time() + _LOOK_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(look_at):
                         await bell.wait()
-                except TimeoutError:
-                    continue
         finally:
             if self._lines is not None:
                 await asyncio.shield(self._runs.add_lines(self._lines.take()))

@@ -178,6 +178,15 @@ def read_runs(path: Path, live_owner: str | None, limit: int = 10_000) -> list[R
     return [_row_of(row, interrupted=row["owner"] != live_owner) for row in rows]
 
 
+def read_state(path: Path, run: str, live_owner: str | None) -> RunState | None:
+    """Read how a run stands; None if it was not noted. live_owner: as in `read_tries`."""
+    with _reading(path) as connection:
+        if not _has_runs(connection):
+            return None
+        row = connection.execute("select * from runs where id = ?", (run,)).fetchone()
+    return None if row is None else _row_of(row, interrupted=row["owner"] != live_owner).state
+
+
 def read_lines(path: Path, run: str, after: int = 0, limit: int = 10_000) -> list[Line]:
     """Read a run's log, oldest first. after: id of the last line that is known."""
     with _reading(path) as connection:
