@@ -43,10 +43,8 @@ async def run(action: RestoreVm, tools: Tools) -> None:
     name = action.name or f"{action.vm_name} ({action.stamp})"
     sr = await _storage(client, action.sr)
     async with _removed_on_error(client) as made:
-        if metadata.is_full:
-            await _import(action, metadata, sr, made, client, remote, tools, name)
-        else:
-            await _build(action, metadata, sr, made, client, remote, tools, name)
+        step = _Step(action, metadata, sr, made, client, remote, tools)
+        await (step.from_archive(name) if metadata.is_full else step.from_disks(name))
     uuid = await client.call("VM.get_uuid", made.vm)
     log.info("vm restored", vm=name, uuid=uuid, pool=action.pool)
     tools.made(str(uuid))
@@ -62,67 +60,53 @@ class _Made:
     disks: list[str] = field(default_factory=list)
 
 
-async def _import(
-    action: RestoreVm,
-    metadata: PointMetadata,
-    sr: str,
-    made: _Made,
-    client: XapiClient,
-    remote: Remote,
-    tools: Tools,
-    name: str,
-) -> None:
-    """From an archive: the pool makes the VM and removes it again if the import fails."""
-    point = point_of(metadata, action.vm, action.stamp)
-    async with tools.export_slot(action.pool):
-        made.vm = await import_archive(client, remote, point, sr, tools.gauge)
-    made.disks = await disks_of(client, made.vm)
-    await dress(client, point, made.vm, name)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the parts of one restore share. sr: a reference."""
 
+    action: RestoreVm
+    metadata: PointMetadata
+    sr: str
+    made: _Made
+    client: XapiClient
+    remote: Remote
+    tools: Tools
 
-async def _build(
-    action: RestoreVm,
-    metadata: PointMetadata,
-    sr: str,
-    made: _Made,
-    client: XapiClient,
-    remote: Remote,
-    tools: Tools,
-    name: str,
-) -> None:
-    """From disk files: the VM, its disks, its devices, one after the other."""
-    made.vm = await create_vm(client, metadata, name)
-    async with asyncio.TaskGroup() as group:
-        for ref in metadata.vhds:
-            group.create_task(_restore_disk(action, metadata, ref, sr, made, client, remote, tools))
-    await create_interfaces(client, metadata, made.vm)
-    await create_tpms(client, metadata, made.vm)
-    await client.call("VM.set_name_label", made.vm, name)
-    for operation in ("start", "start_on"):
-        await client.call("VM.remove_from_blocked_operations", made.vm, operation)
+    async def from_archive(self, name: str) -> None:
+        """The pool makes the VM, and removes it again if the import fails."""
+        point = point_of(self.metadata, self.action.vm, self.action.stamp)
+        made, client = self.made, self.client
+        async with self.tools.export_slot(self.action.pool):
+            made.vm = await import_archive(client, self.remote, point, self.sr, self.tools.gauge)
+        made.disks = await disks_of(client, made.vm)
+        await dress(client, point, made.vm, name)
 
+    async def from_disks(self, name: str) -> None:
+        """The VM, its disks, its devices, one after the other."""
+        made, client, metadata = self.made, self.client, self.metadata
+        made.vm = await create_vm(client, metadata, name)
+        async with asyncio.TaskGroup() as group:
+            for ref in metadata.vhds:
+                group.create_task(self._disk(ref))
+        await create_interfaces(client, metadata, made.vm)
+        await create_tpms(client, metadata, made.vm)
+        await client.call("VM.set_name_label", made.vm, name)
+        for operation in ("start", "start_on"):
+            await client.call("VM.remove_from_blocked_operations", made.vm, operation)
 
-async def _restore_disk(
-    action: RestoreVm,
-    metadata: PointMetadata,
-    ref: str,
-    sr: str,
-    made: _Made,
-    client: XapiClient,
-    remote: Remote,
-    tools: Tools,
-) -> None:
-    keys = await chain_keys_of(remote, action.vm, metadata.vhds[ref])
-    async with (
-        tools.export_slot(action.pool),
-        open_chain(remote, keys, tools.block_workers) as chain,
-    ):
-        tools.gauge.expect(len(chain.blocks()) * BLOCK)
-        disk = await new_disk(client, metadata, ref, sr, chain.size)
-        made.disks.append(disk)
-        length, pieces = vhd_stream(chain, on_progress=tools.gauge.advance)
-        await import_vhd(client, disk, length, pieces, label=action.vm_name)
-        await new_vbd(client, metadata, ref, made.vm, disk)
+    async def _disk(self, ref: str) -> None:
+        tools, client, metadata = self.tools, self.client, self.metadata
+        keys = await chain_keys_of(self.remote, self.action.vm, metadata.vhds[ref])
+        async with (
+            tools.export_slot(self.action.pool),
+            open_chain(self.remote, keys, tools.block_workers) as chain,
+        ):
+            tools.gauge.expect(len(chain.blocks()) * BLOCK)
+            disk = await new_disk(client, metadata, ref, self.sr, chain.size)
+            self.made.disks.append(disk)
+            length, pieces = vhd_stream(chain, on_progress=tools.gauge.advance)
+            await import_vhd(client, disk, length, pieces, label=self.action.vm_name)
+            await new_vbd(client, metadata, ref, self.made.vm, disk)
 
 
 async def _storage(client: XapiClient, wanted: str | None) -> str:
