@@ -51,7 +51,7 @@ _READY = (
 )
 _AGE = (("Age", "date", ".metadata.creationTimestamp"),)
 
-_SECRET = (_one_of("env", "file"),)
+_SECRET = (_one_of("env", "file", "secretRef"),)
 _SHARE = (
     _Rule(
         "(self.mounted == 'System') == has(self.path)",

@@ -120,7 +120,7 @@ class Local(Fields):
 
     renamed: ClassVar[Mapping[str, str]] = {"directory": "path", "isMountPoint": "mountPoint"}
 
-    def place(self) -> LocalPlace:
+    def place(self, _namespace: str) -> LocalPlace:
         return LocalPlace(self.path, self.mount_point)
 
 
@@ -179,7 +179,7 @@ class Nfs(_Share):
 
     renamed: ClassVar[Mapping[str, str]] = {**_Share.renamed, "share": "export"}
 
-    def place(self) -> NfsPlace:
+    def place(self, _namespace: str) -> NfsPlace:
         return NfsPlace(self.server, self.export, self.path, self.mounted_by, self.options)
 
 
@@ -219,7 +219,7 @@ class Smb(_Share):
             raise ValueError("has a username; the system logs in where it mounts the share")
         return self
 
-    def place(self) -> SmbPlace:
+    def place(self, namespace: str) -> SmbPlace:
         return SmbPlace(
             server=self.server,
             share=self.share,
@@ -228,7 +228,7 @@ class Smb(_Share):
             mounted_by=self.mounted_by,
             username=self.username or "",
             domain=self.domain or "",
-            password=self.password_from.reference() if self.password_from else None,
+            password=(self.password_from.reference(namespace) if self.password_from else None),
             options=self.options,
         )
 
@@ -304,12 +304,12 @@ class S3(Fields):
             )
         return self
 
-    def place(self) -> S3Place:
+    def place(self, namespace: str) -> S3Place:
         return S3Place(
             endpoint=self.endpoint,
             bucket=self.bucket,
-            access_key=self.access_key_from.reference(),
-            secret_key=self.secret_key_from.reference(),
+            access_key=self.access_key_from.reference(namespace),
+            secret_key=self.secret_key_from.reference(namespace),
             prefix=self.prefix or "",
             region=self.region,
             ca=self.ca_file,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from reconciler.desired.address import check_url, is_in_clear
+from reconciler.desired.document import Identity
 from reconciler.desired.envelope import AbsolutePath, Fields, Rate, Text
 from reconciler.desired.secret import SecretSource
 from reconciler.desired.state import Pool
@@ -107,12 +108,12 @@ class PoolSpec(Fields):
             raise ValueError("has tls, but no URL that begins with https://")
         return self
 
-    def pool(self, name: str) -> Pool:
+    def pool(self, identity: Identity) -> Pool:
         return Pool(
-            name=PoolName(name),
+            name=PoolName(identity.full_name),
             urls=self.urls,
             username=self.username,
-            password=self.password_from.reference(),
+            password=self.password_from.reference(identity.namespace),
             ca=self.tls.ca_file if self.tls else None,
             fingerprint=self.tls.fingerprint if self.tls else None,
             exports_max=self.max_concurrent_exports,

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from reconciler.desired.document import Identity
 from reconciler.desired.envelope import Fields, Rate, Uuid
 from reconciler.desired.place import S3, Local, Nfs, Smb
 from reconciler.desired.secret import SecretSource
@@ -101,18 +102,20 @@ class RemoteSpec(Fields):
     def _needs_blocks(self) -> bool:
         return self.s3 is not None or self.encryption is not None
 
-    def remote(self, name: str) -> Remote:
+    def remote(self, identity: Identity) -> Remote:
         spec = self.local or self.nfs or self.smb or self.s3
         assert spec is not None, "the spec was checked"
         otherwise = DiskLayout.BLOCKS if self._needs_blocks else DiskLayout.FILES
         return Remote(
-            name=RemoteName(name),
-            place=spec.place(),
+            name=RemoteName(identity.full_name),
+            place=spec.place(identity.namespace),
             read_only=self.access_mode == "ReadOnly",
             suspend=self.suspend,
             actions_max=self.limits.max_concurrent_actions,
             layout=DiskLayout(self.layout) if self.layout else otherwise,
-            encryption=self.encryption.key_from.reference() if self.encryption else None,
+            encryption=(
+                self.encryption.key_from.reference(identity.namespace) if self.encryption else None
+            ),
             identity=self.identity,
             rate_bytes_per_s=self.limits.max_rate,
         )

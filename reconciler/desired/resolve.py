@@ -203,9 +203,9 @@ class _Resolver:
             assert isinstance(manifest, Manifest)
             match manifest.spec:
                 case PoolSpec() as spec:
-                    self._force[identity] = spec.pool(identity.full_name)
+                    self._force[identity] = spec.pool(identity)
                 case RemoteSpec() as spec:
-                    self._force[identity] = spec.remote(identity.full_name)
+                    self._force[identity] = spec.remote(identity)
                 case JobSpec() as spec:
                     self._force[identity] = spec.job(identity)
                 case None:

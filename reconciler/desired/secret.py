@@ -1,14 +1,16 @@
 """How a manifest says where a secret is: never the secret itself."""
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from reconciler.desired.envelope import AbsolutePath, Fields
+from reconciler.desired.envelope import AbsolutePath, Fields, ObjectName
 from reconciler.desired.state import SecretRef
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_ENTRY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 def _env_name(text: str) -> str:
@@ -17,8 +19,30 @@ def _env_name(text: str) -> str:
     return text
 
 
+def _entry(text: str) -> str:
+    if not _ENTRY.fullmatch(text):
+        raise ValueError("must be the name of an entry of the secret's data; for example password")
+    return text
+
+
+class KubernetesSecret(Fields):
+    """An entry of a Kubernetes Secret in the namespace of the object that refers to it."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: Annotated[
+        str,
+        AfterValidator(_entry),
+        WithJsonSchema({"type": "string", "maxLength": 253, "pattern": f"^{_ENTRY.pattern}$"}),
+    ] = Field(description="Which entry of its data holds the secret, and nothing but it.")
+
+    later: ClassVar[Mapping[str, str]] = {
+        "namespace": "a Secret stands in the namespace of the object that refers to it",
+        "optional": "what is asked for is needed",
+    }
+
+
 class SecretSource(Fields):
-    """Where a secret is found when it is needed; exactly one of the two."""
+    """Where a secret is found when it is needed; exactly one of the three."""
 
     env: Annotated[str, AfterValidator(_env_name), WithJsonSchema({"type": "string"})] | None = (
         Field(None, description="Name of an environment variable of the operator.")
@@ -26,12 +50,24 @@ class SecretSource(Fields):
     file: AbsolutePath | None = Field(
         None, description="Path of a file that holds nothing but the secret."
     )
+    secret_ref: KubernetesSecret | None = Field(
+        None, description="An entry of a Kubernetes Secret; where the operator runs on one."
+    )
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "secretKeyRef": "secretRef",
+        "existingSecret": "secretRef.name",
+        "path": "file",
+    }
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SecretSource":
-        if (self.env is None) == (self.file is None):
-            raise ValueError("must have exactly one of env and file")
+        if sum(one is not None for one in (self.env, self.file, self.secret_ref)) != 1:
+            raise ValueError("must have exactly one of env, file and secretRef")
         return self
 
-    def reference(self) -> SecretRef:
-        return SecretRef(env=self.env, file=self.file)
+    def reference(self, namespace: str) -> SecretRef:
+        """namespace: of the object whose field this is."""
+        if self.secret_ref is None:
+            return SecretRef(env=self.env, file=self.file)
+        return SecretRef(secret=self.secret_ref.name, key=self.secret_ref.key, namespace=namespace)

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 _WORDS = ("pass", "pwd", "secret", "token", "credential", "apikey", "privatekey")
-REFERENCE_FIELDS = ("env", "file", "name", "key")  # of a reference; none of them is a secret
+REFERENCE_FIELDS = (
+    "env",
+    "file",
+    "secretRef",
+    "name",
+    "key",
+)  # of a reference; none of them is a secret
 _REFERENCES = ("from", "ref", "env", "file", "name")
 _OF_A_KEY = re.compile(rf"(.*key)({'|'.join(_REFERENCES)})?")  # spec.encryption.keyFrom
 _KEY = re.compile(r"""["']?([\w./-]+)["']?\s*:(?=\s|$)\s*""")

@@ -19,10 +19,17 @@ from reconciler.ids import JobId, JobName, PoolName, RemoteName, RunId, Schedule
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is: `env` names an environment variable, `file` a path. Never the secret."""
+    """Where a secret is: in an environment variable, a file or a Kubernetes Secret. Never itself.
+
+    env: the variable's name. file: a path. secret, key: the Secret's name and which of its entries;
+    namespace: that of the object that refers to it, given with `secret` alone.
+    """
 
     env: str | None = None
     file: str | None = None
+    secret: str | None = None
+    key: str | None = None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

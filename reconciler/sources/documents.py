@@ -30,6 +30,7 @@ from reconciler.desired.source_text import (
     refers_to_secret,
 )
 from reconciler.ids import UUID
+from reconciler.sources.only_in_clusters import kubernetes_secrets
 from reconciler.sources.yaml_tree import Refused, Tree, compose
 from reconciler.sources.yaml_words import in_words
 
@@ -102,6 +103,7 @@ class _Parser:
             return ManifestFile(self._path, blank=True)
         documents: list[Document] = []
         broken: list[BrokenDocument] = []
+        warnings: list[Problem] = []
         for count, part in enumerate(self._parts()):
             if count == DOCUMENTS_MAX:
                 message = f"more than {DOCUMENTS_MAX} documents in one file"
@@ -115,7 +117,8 @@ class _Parser:
                 broken.append(self._broken(part, refused))
             else:
                 documents += [document] if document else []
-        return ManifestFile(self._path, tuple(documents), tuple(broken))
+                warnings += kubernetes_secrets(document) if document else ()
+        return ManifestFile(self._path, tuple(documents), tuple(broken), warnings=tuple(warnings))
 
     def _parts(self) -> Iterator[_Part]:
         """Split at `---` and `...`, which YAML reserves at the beginning of a line everywhere."""

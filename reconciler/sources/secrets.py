@@ -50,6 +50,11 @@ def read_secret(reference: SecretRef, environment: Mapping[str, str] = os.enviro
 
     Of a file, one newline at the end is not part of the secret: editors and `echo` put it there.
     """
+    if reference.secret is not None:
+        raise SecretUnavailable(
+            f"the secret {reference.secret} is one of Kubernetes, and there are none here:"
+            " use env or file"
+        )
     if reference.env is not None:
         text = environment.get(reference.env)
         if text is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.desired.document import Document
+from reconciler.desired.document import Document, Identity
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.state import (
@@ -100,7 +100,7 @@ def test_what_is_meant(document: Parse, text: str, place: Place) -> None:
     manifest = read_manifest(document(TEXT.format(text)))
     assert manifest.problems == ()
     assert isinstance(manifest.spec, RemoteSpec)
-    assert manifest.spec.remote("cellar").place == place
+    assert manifest.spec.remote(Identity("BackupRemote", "default", "cellar")).place == place
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_is_meant(document: Parse, text: str, place: Place) -> None:
 def test_the_layout_follows_the_place(document: Parse, text: str, layout: DiskLayout) -> None:
     spec = read_manifest(document(TEXT.format(text))).spec
     assert isinstance(spec, RemoteSpec)
-    assert spec.remote("cellar").layout is layout
+    assert spec.remote(Identity("BackupRemote", "default", "cellar")).layout is layout
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.desired.document import Document
+from reconciler.desired.document import Document, Identity
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.pool import PoolSpec
 from reconciler.desired.state import Pool, SecretRef
@@ -16,6 +16,7 @@ kind: XenPool
 metadata: {{name: lab}}
 spec: {{{}}}
 """
+LAB = Identity("XenPool", "default", "lab")
 GOOD = "urls: [https://xcp1.example.net], passwordFrom: {env: XCP}"
 
 
@@ -26,7 +27,7 @@ def said(document: Document) -> list[str]:
 def test_the_smallest_and_its_defaults(document: Parse) -> None:
     spec = read_manifest(document(POOL.format(GOOD))).spec
     assert isinstance(spec, PoolSpec)
-    assert spec.pool("lab") == Pool(
+    assert spec.pool(LAB) == Pool(
         PoolName("lab"), ("https://xcp1.example.net",), "root", SecretRef(env="XCP")
     )
 
@@ -42,11 +43,20 @@ def test_all_of_it(document: Parse) -> None:
     )
     spec = read_manifest(document(POOL.format(text))).spec
     assert isinstance(spec, PoolSpec)
-    pool = spec.pool("lab")
+    pool = spec.pool(LAB)
     assert pool.urls == ("https://xcp1.example.net:8443", "https://[2001:db8::1]")
     assert pool.password == SecretRef(file="/run/secrets/xcp")
     assert pool.fingerprint == "ab" * 32
     assert (pool.exports_max, pool.snapshots_max) == (4, 2)
+
+
+def test_a_secret_of_kubernetes_stands_in_the_namespace_of_the_pool(document: Parse) -> None:
+    text = "urls: [https://xcp1], passwordFrom: {secretRef: {name: xcp, key: password}}"
+    spec = read_manifest(document(POOL.format(text))).spec
+    assert isinstance(spec, PoolSpec)
+    pool = spec.pool(Identity("XenPool", "paris", "lab"))
+    assert pool.name == "paris/lab"
+    assert pool.password == SecretRef(secret="xcp", key="password", namespace="paris")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80"])
@@ -81,10 +91,10 @@ def test_what_is_no_address_of_a_host(document: Parse, url: str) -> None:
         ("urls: [], passwordFrom: {env: XCP}", "spec.urls is empty"),
         ("passwordFrom: {env: XCP}", "spec.urls is missing"),
         ("urls: [https://a.example]", "spec.passwordFrom is missing"),
-        ("urls: [https://a.example], passwordFrom: {}", "exactly one of env and file"),
+        ("urls: [https://a.example], passwordFrom: {}", "exactly one of env, file and secretRef"),
         (
             "urls: [https://a.example], passwordFrom: {env: A, file: /b}",
-            "exactly one of env and file",
+            "exactly one of env, file and secretRef",
         ),
         (GOOD + ", tls: {}", "exactly one of caFile and fingerprint"),
         (GOOD + ", tls: {insecure: true}", "not supported yet | pin a self-signed"),

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.desired.document import Document
+from reconciler.desired.document import Document, Identity
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.state import DiskLayout, LocalPlace, Remote, SecretRef
@@ -51,7 +51,7 @@ spec: {{{}}}
 def test_what_is_meant(document: Parse, text: str, remote: Remote) -> None:
     spec = read_manifest(document(REMOTE.format(text))).spec
     assert isinstance(spec, RemoteSpec)
-    assert spec.remote("cellar") == remote
+    assert spec.remote(Identity("BackupRemote", "default", "cellar")) == remote
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,12 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
             read_secret(SecretRef(file=str(path)))
 
 
+def test_there_are_no_kubernetes_secrets_outside_a_cluster() -> None:
+    reference = SecretRef(secret="xcp", key="password", namespace="default")
+    with pytest.raises(SecretUnavailable, match=r"secret xcp .*: use env or file"):
+        read_secret(reference)
+
+
 def test_a_secret_shows_itself_to_nobody() -> None:
     secret = Secret("hunter2")
     shown = f"{secret} {secret!r} {secret!s} {secret:>20} {[secret]} {secret.__dir__()}"
