@@ -27,6 +27,7 @@ from reconciler.observed.unknown import Unknown
 from reconciler.observers.gather import Gather, Observer
 from reconciler.observers.pools import PoolObserver
 from reconciler.observers.remotes import RemoteObserver
+from reconciler.remotes.fenced import Permit
 from reconciler.status.report import Report
 
 
@@ -35,7 +36,8 @@ class Reconciler:
 
     desired: the mailbox a door fills. act: False observes and plans and changes nothing anywhere.
     records: path of the history file, None for none that lasts. owner: names this process in it.
-    lines: where the log's lines of runs arrive, to be kept with the history.
+    lines: where the log's lines of runs arrive, to be kept with the history. permit: asked right
+    before anything on a pool or remote is changed; None: it always may be.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Reconciler:
         records: Path | None = None,
         owner: str | None = None,
         lines: RunLines | None = None,
+        permit: Permit | None = None,
     ) -> None:
         self._clock = clock
         self._act = act
-        self.connections = Connections(desired, reveal, read_only=not act)
+        self.connections = Connections(desired, reveal, read_only=not act, permit=permit)
         self._records = Records(records, owner=owner or new_owner())
         progress: Latest[Progress] = Latest(Progress())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)

@@ -25,6 +25,7 @@ from reconciler.ids import PoolName, RemoteName
 from reconciler.latest import Latest
 from reconciler.remotes import places, shares
 from reconciler.remotes.errors import Denied, Missing, Unavailable
+from reconciler.remotes.fenced import Permit
 from reconciler.remotes.mounting import Mounter
 from reconciler.remotes.mounts import mount_at, read_mounts
 from reconciler.remotes.open import open_place
@@ -82,18 +83,21 @@ class Connections:
         read_only: bool = False,
         mounts: bool | None = None,
         mounter: Mounter | None = None,
+        permit: Permit | None = None,
     ) -> None:
         """reveal: fetches a secret at the moment of its use, or raises LookupError. May block.
 
         read_only: opens every remote so, whatever is desired: nothing is written by looking.
         mounts: shares that the operator mounts are mounted when they are not; otherwise they are
-        used where they are mounted already. None: unless read_only.
+        used where they are mounted already. None: unless read_only. permit: asked right before
+        anything on a pool or remote is changed; None: it always may be.
         """
         self._desired = desired
         self._reveal = reveal
         self._read_only = read_only
         self._mounts = not read_only if mounts is None else mounts
         self._mounter = mounter or Mounter()
+        self._permit = permit
         self._pools: _Shelf[Pool, XapiClient] = _Shelf(self._open_pool)
         self._remotes: _Shelf[Remote, OpenedRemote] = _Shelf(self._open_remote)
         self._limited: set[RemoteName] = set()  # that were opened so that they can be
@@ -127,6 +131,7 @@ class Connections:
             lambda: self._reveal(pool.password),
             trust_of(pool.ca, pool.fingerprint),
             transfers_max=pool.exports_max,
+            permit=self._permit,
         )
 
     async def _open_remote(self, remote: Remote) -> OpenedRemote:
@@ -146,6 +151,7 @@ class Connections:
             rate_bytes_per_s=None
             if remote.rate_bytes_per_s is None
             else lambda: self._rate_of(remote.name),
+            permit=self._permit,
         )
 
     def _rate_of(self, name: RemoteName) -> int | None:

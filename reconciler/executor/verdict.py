@@ -12,11 +12,13 @@ from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Action, id_of
 from reconciler.plan.backoff import not_before
 from reconciler.plan.reasons import Reason
+from reconciler.remotes import errors as remote_errors
 from reconciler.remotes.errors import Missing, NoSpace, RemoteError, WrongKey, WrongRemote
 from reconciler.transfer.errors import TransferError
 from reconciler.transfer.sink import SlowSink, StalledSink
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdError
+from reconciler.xapi import errors as xapi_errors
 from reconciler.xapi.errors import (
     GONE,
     CredentialsInvalid,
@@ -57,6 +59,8 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
     match error:
         case Refused():
             return error.reason
+        case remote_errors.NotPermitted() | xapi_errors.NotPermitted():
+            return Reason.NOT_LEADING
         case TimeoutError() | StreamStalled():
             return Reason.TIMED_OUT
         case LockedByOther():

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     # why a try failed (executor/verdict.py decides)
     CANCELLED = "Cancelled"
     INTERRUPTED = "Interrupted"
+    NOT_LEADING = "NotLeading"  # another operator has taken over
     TIMED_OUT = "TimedOut"
     STALLED = "Stalled"  # no byte moved for too long
     SLOW_DESTINATION = "SlowDestination"  # it held up the others of its run, and was detached

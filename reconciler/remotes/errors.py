@@ -8,6 +8,7 @@ RemoteError
 ├─ TooLarge       an object is larger than it may be
 ├─ WrongRemote    another place lies there than the one that is meant: hands off
 ├─ WrongKey       encrypted with another key, or not as the manifest says; nothing was written
+├─ NotPermitted   we may not change anything any more: somebody else leads; nothing was changed
 ├─ Damaged        an encrypted object is not what was written: its tag does not fit
 └─ Unavailable    I/O error, stale handle, time-out: nothing is known
 """
@@ -52,6 +53,10 @@ class WrongRemote(RemoteError):
 
 
 class WrongKey(RemoteError):
+    pass
+
+
+class NotPermitted(RemoteError):
     pass
 
 

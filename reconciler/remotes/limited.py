@@ -5,13 +5,12 @@ shared extents) does not.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from reconciler.remotes.filesystem import Piece
 from reconciler.remotes.rate import Rate
-from reconciler.remotes.remote import Move, Remote, RemoteFile, Upload
-from reconciler.remotes.skin import Skin
+from reconciler.remotes.remote import Remote, RemoteFile, Upload
+from reconciler.remotes.skin import Skin, SkinFile
 
 
 class LimitedRemote(Skin):
@@ -76,53 +75,25 @@ class _LimitedUpload:
         await self._inner.write(piece)
 
 
-class LimitedFile:
+class LimitedFile(SkinFile):
     """An open file whose reads and writes count."""
 
     def __init__(self, inner: RemoteFile, rate: Rate) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._rate = rate
-
-    @property
-    def key(self) -> str:
-        return self._inner.key
 
     async def read_into(self, target: memoryview, offset: int) -> int:
         await self._rate.take(target.nbytes)
-        return await self._inner.read_into(target, offset)
+        return await super().read_into(target, offset)
 
     async def read(self, offset: int, count: int) -> bytes:
         await self._rate.take(count)
-        return await self._inner.read(offset, count)
+        return await super().read(offset, count)
 
     async def read_many(self, offsets: Sequence[int], count: int) -> list[bytes]:
         await self._rate.take(len(offsets) * count)
-        return await self._inner.read_many(offsets, count)
+        return await super().read_many(offsets, count)
 
     async def write(self, pieces: Sequence[Piece], offset: int) -> None:
         await self._rate.take(sum(memoryview(piece).nbytes for piece in pieces))
-        await self._inner.write(pieces, offset)
-
-    async def move(self, moves: Sequence[Move]) -> None:
-        await self._inner.move(
-            [dataclasses.replace(move, source=_bare(move.source)) for move in moves]
-        )
-
-    async def clone_whole(self, source: RemoteFile) -> None:
-        await self._inner.clone_whole(_bare(source))
-
-    async def truncate(self, size: int) -> None:
-        await self._inner.truncate(size)
-
-    async def size(self) -> int:
-        return await self._inner.size()
-
-    async def sync(self) -> None:
-        await self._inner.sync()
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def _bare(file: RemoteFile) -> RemoteFile:
-    return file._inner if isinstance(file, LimitedFile) else file
+        await super().write(pieces, offset)

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from reconciler.remotes.encrypted import EncryptedRemote, expect_not_encrypted
 from reconciler.remotes.errors import Missing
+from reconciler.remotes.fenced import FencedRemote, Permit
 from reconciler.remotes.file import THREADS, FileRemote
 from reconciler.remotes.limited import LimitedRemote
 from reconciler.remotes.mounting import Mounter
@@ -29,6 +30,7 @@ async def open_place(
     mounter: Mounter | None = None,
     encryption_key: Callable[[], str] | None = None,
     rate_bytes_per_s: int | Callable[[], int | None] | None = None,
+    permit: Permit | None = None,
 ) -> Remote:
     """Open a remote of any kind. The caller closes it (`await remote.close()`).
 
@@ -36,7 +38,8 @@ async def open_place(
     on. read_only: nothing is written, not even to find out what the place can do, nor an identity.
     mounter: mounts the shares that nobody else does. encryption_key: fetches the key of an
     encrypted remote; None: it is not encrypted, and refused (WrongKey) if it says that it is.
-    rate_bytes_per_s: of all traffic with it; a function is asked again and again.
+    rate_bytes_per_s: of all traffic with it; a function is asked again and again. permit: asked
+    right before anything is changed; None: it always may be.
     Raises WrongRemote if it is not the one that is meant, and other RemoteErrors.
     """
     return await in_skins(
@@ -44,6 +47,7 @@ async def open_place(
         read_only=read_only,
         encryption_key=encryption_key,
         rate_bytes_per_s=rate_bytes_per_s,
+        permit=permit,
     )
 
 
@@ -53,9 +57,12 @@ async def in_skins(
     read_only: bool = False,
     encryption_key: Callable[[], str] | None = None,
     rate_bytes_per_s: int | Callable[[], int | None] | None = None,
+    permit: Permit | None = None,
 ) -> Remote:
     """Put an opened remote into its skins, as `open_place` does; closes it if that fails."""
     try:
+        if permit is not None:
+            remote = FencedRemote(remote, permit)
         if rate_bytes_per_s is not None:
             remote = LimitedRemote(remote, Rate(rate_bytes_per_s))
         if encryption_key is None:

@@ -19,12 +19,18 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from reconciler.xapi.deadlines import Deadlines, answer_bytes_max, is_idempotent
+from reconciler.xapi.deadlines import (
+    Deadlines,
+    answer_bytes_max,
+    changes_the_pool,
+    is_idempotent,
+)
 from reconciler.xapi.endpoint import Endpoint, parse_host, parse_url
 from reconciler.xapi.errors import (
     BadAnswer,
     CredentialsInvalid,
     HostIsSlave,
+    NotPermitted,
     OutcomeUnknown,
     SessionLost,
     Unreachable,
@@ -48,7 +54,8 @@ class XapiClient:
     """One pool. Use as a context manager, or `close` at the end; connects at the first call.
 
     urls: of hosts, tried in order. password: asked for at each login, so that it can be renewed.
-    transfers_max: disk streams that are to move at once.
+    transfers_max: disk streams that are to move at once. permit: asked right before anything that
+    changes the pool is sent; what it refuses raises NotPermitted. None: it always may be.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class XapiClient:
         deadlines: Deadlines | None = None,
         *,
         transfers_max: int = 12,
+        permit: Callable[[], bool] | None = None,
         pause: Pause = pause_for_real,
     ) -> None:
         """Raises ValueError on a url that is none."""
@@ -72,6 +80,7 @@ class XapiClient:
         self._password = password
         self._trust = trust or Trust()
         self._transport = Transport(self._trust, self.deadlines)
+        self._permit = permit
         self._pause = pause
         self._session: Session | None = None
         self._epochs = itertools.count(1)
@@ -122,6 +131,11 @@ class XapiClient:
             return await self._exchange(session, method, params)
         except AnswerLost as error:
             raise Unreachable(f"{method}: {error}") from error
+
+    def expect_permit(self, what: str) -> None:
+        """Raise NotPermitted unless we may change the pool right now."""
+        if self._permit is not None and not self._permit():
+            raise NotPermitted(what)
 
     async def session(self) -> Session:
         """The present session, logging in if there is none. Raises XapiError."""
@@ -203,6 +217,8 @@ class XapiClient:
         params: tuple[Json, ...],
         deadline_s: float | None = None,
     ) -> Json:
+        if changes_the_pool(method):
+            self.expect_permit(method)
         seconds = self.deadlines.of_call(method, params) if deadline_s is None else deadline_s
         try:
             return await self._post(

@@ -1,4 +1,6 @@
-"""How long each kind of call or transfer may take before it is given up, and how much may come."""
+"""What is known of calls by their names: how long each may take before it is given up, how much may
+come, which may be repeated, and which change the pool.
+"""
 
 from dataclasses import dataclass
 
@@ -8,6 +10,9 @@ MIB = 1024 * 1024
 
 _IDEMPOTENT_VERBS = ("get_", "set_", "remove_")
 _IDEMPOTENT = frozenset({"event.from", "task.destroy", "task.cancel", "system.listMethods"})
+
+_OURS = frozenset({"session", "task", "system"})
+"""Classes whose calls touch what is ours alone, and ends with us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +64,12 @@ def is_idempotent(method: str) -> bool:
     """Whether carrying out the call twice is the same as once, so that it may be repeated."""
     return method in _IDEMPOTENT or (
         not method.startswith("Async.") and method.rpartition(".")[2].startswith(_IDEMPOTENT_VERBS)
+    )
+
+
+def changes_the_pool(method: str) -> bool:
+    """Whether carrying out the call changes anything that outlives our session and its tasks."""
+    object_class, _, verb = method.removeprefix("Async.").rpartition(".")
+    return not (
+        verb.startswith("get_") or object_class in _OURS or method in ("event.from", "event.next")
     )

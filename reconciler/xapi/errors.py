@@ -5,6 +5,7 @@ XapiError
 │  └─ Booting           a host answered, and said that it is not ready yet
 ├─ Untrusted            the certificate is not the one that is wanted; nothing was sent
 ├─ CredentialsInvalid   the login was refused
+├─ NotPermitted         we may not change anything any more: somebody else leads; nothing was sent
 ├─ SessionLost          the session ended; the call was not carried out
 ├─ OutcomeUnknown       the call was sent and its answer never came: read the world before repeating
 ├─ BadAnswer            what came back is no answer of XAPI's, or is larger than it may be
@@ -58,6 +59,13 @@ class Untrusted(XapiError):
 
 class CredentialsInvalid(XapiError):
     pass
+
+
+class NotPermitted(XapiError):
+    """what: the call or transfer that was not begun, or not gone on with."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: another operator leads; nothing is changed on this pool")
 
 
 class SessionLost(XapiError):

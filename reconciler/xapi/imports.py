@@ -35,11 +35,12 @@ class ImportStream(Transfer):
 
     async def write(self, piece: Piece) -> None:
         """Send the next bytes. Raises XapiFailure with the task's error, where it has one, else
-        StreamBroken; ValueError for more than the length that was said."""
+        StreamBroken; NotPermitted; ValueError for more than the length that was said."""
         if self._left is not None:
             self._left -= memoryview(piece).nbytes
             if self._left < 0:
                 raise ValueError("there is more to send than was announced")
+        self._client.expect_permit(self._what)
         try:
             await self._link.write(piece)
         except StreamBroken as error:
@@ -47,6 +48,7 @@ class ImportStream(Transfer):
 
     async def _finish(self) -> Json:
         """Say that this was all, wait for the task's end, and return its result."""
+        self._client.expect_permit(self._what)
         if self._left is None:
             await self._link.end()
         elif self._left:

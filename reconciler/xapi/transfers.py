@@ -75,7 +75,9 @@ class Transfer:
 
 async def begin(client: XapiClient, request: Request, what: str) -> tuple[Link, str]:
     """Make a task and have the transfer accepted; once more if the session turns out to be over
-    (its tasks are then gone with it). Returns the link and the task."""
+    (its tasks are then gone with it). Returns the link and the task. Raises XapiError."""
+    if request.method != "GET":
+        client.expect_permit(what)
     try:
         return await _begin_in(client, await client.session(), request, what)
     except SessionLost:

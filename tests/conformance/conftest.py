@@ -19,6 +19,7 @@ from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, moto_server, rc
 from uml import require
 
 from reconciler.remotes.encrypted import EncryptedRemote
+from reconciler.remotes.fenced import FencedRemote
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.filesystem import Filesystem
 from reconciler.remotes.limited import LimitedRemote
@@ -270,6 +271,18 @@ def encrypted_s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
 @kind("encrypted-s3-ceph", pytest.mark.servers)
 def encrypted_s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
     return encrypted(s3_ceph(grounds))
+
+
+@kind("fenced-local")
+def fenced_local(grounds: Grounds) -> Callable[[], Opening]:
+    bare = local(grounds)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Remote]:
+        async with bare() as inner:
+            yield LimitedRemote(FencedRemote(inner, lambda: True), Rate(200 * MIB))
+
+    return opened
 
 
 @kind("limited-local")

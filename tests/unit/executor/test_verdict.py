@@ -10,10 +10,12 @@ from reconciler.executor.verdict import reason_of, verdict
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import Prune
 from reconciler.plan.reasons import Reason
+from reconciler.remotes import errors as remote_errors
 from reconciler.remotes.errors import Denied, Missing, NoSpace, Unavailable, WrongKey, WrongRemote
 from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.source import StreamError
 from reconciler.vhd.errors import VhdInvalid
+from reconciler.xapi import errors as xapi_errors
 from reconciler.xapi.errors import (
     CredentialsInvalid,
     OutcomeUnknown,
@@ -41,6 +43,8 @@ NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
         (Unavailable("cellar", "a", "I/O error", 5), Reason.REMOTE_ERROR),
         (WrongRemote("cellar", "a", "another share"), Reason.WRONG_REMOTE),
         (WrongKey("cellar", "metadata.json", "another key"), Reason.WRONG_KEY),
+        (remote_errors.NotPermitted("cellar", "a", "another leads"), Reason.NOT_LEADING),
+        (xapi_errors.NotPermitted("VM.snapshot"), Reason.NOT_LEADING),
         (CredentialsInvalid("refused"), Reason.CREDENTIALS_INVALID),
         (XapiFailure("HANDLE_INVALID", ["VDI", "x"]), Reason.WORLD_CHANGED),
         (XapiFailure("SR_BACKEND_FAILURE_44", []), Reason.INSUFFICIENT_SPACE),

@@ -7,6 +7,7 @@ from reconciler.xapi.errors import (
     BadAnswer,
     Booting,
     CredentialsInvalid,
+    NotPermitted,
     OutcomeUnknown,
     Unreachable,
     Untrusted,
@@ -418,3 +419,30 @@ async def test_proxies_of_the_environment_are_not_used(host, client, monkeypatch
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     host.handlers["VM.get_all"] = lambda: ["x"]
     assert await client.call("VM.get_all") == ["x"]
+
+
+async def test_whoever_does_not_lead_reads_and_changes_nothing(host, connect):
+    leads = True
+    client = connect(host, permit=lambda: leads)
+    host.handlers |= {"VM.get_all": lambda: [], "VM.snapshot": lambda *_: "OpaqueRef:snapshot"}
+    assert await client.call("VM.snapshot", "OpaqueRef:1", "name") == "OpaqueRef:snapshot"
+    leads = False
+    with pytest.raises(NotPermitted, match=r"VM\.snapshot: another operator leads"):
+        await client.call("VM.snapshot", "OpaqueRef:1", "name")
+    assert host.called("VM.snapshot") == 1
+    assert await client.call("VM.get_all") == []
+
+
+async def test_permission_is_asked_for_after_the_login_it_may_take(host, connect):
+    leads = True
+
+    def depose(*_):
+        nonlocal leads
+        leads = False
+        return "OpaqueRef:session"
+
+    host.handlers["session.login_with_password"] = depose
+    client = connect(host, permit=lambda: leads)
+    with pytest.raises(NotPermitted):
+        await client.call("VM.destroy", "OpaqueRef:1")
+    assert host.called("VM.destroy") == 0

@@ -1,6 +1,11 @@
 import pytest
 
-from reconciler.xapi.deadlines import Deadlines, answer_bytes_max, is_idempotent
+from reconciler.xapi.deadlines import (
+    Deadlines,
+    answer_bytes_max,
+    changes_the_pool,
+    is_idempotent,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,24 @@ def test_each_kind_of_call_has_its_deadline():
 def test_only_listings_may_be_large():
     assert answer_bytes_max("VM.get_record") < answer_bytes_max("VM.get_all_records")
     assert answer_bytes_max("event.from") == answer_bytes_max("VM.get_all_records")
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("VM.get_record", False),
+        ("event.from", False),
+        ("session.logout", False),
+        ("task.create", False),
+        ("task.cancel", False),
+        ("system.listMethods", False),
+        ("VM.set_name_label", True),
+        ("VM.snapshot", True),
+        ("Async.VM.snapshot", True),
+        ("VDI.destroy", True),
+        ("VM.remove_from_other_config", True),
+        ("SR.scan", True),
+    ],
+)
+def test_what_changes_the_pool_is_told_by_its_name(method, changes):
+    assert changes_the_pool(method) is changes

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.xapi.disks import open_export
 from reconciler.xapi.errors import (
+    NotPermitted,
     OutcomeUnknown,
     StreamBroken,
     StreamRefused,
@@ -454,6 +455,29 @@ async def test_an_import_follows_the_redirect_before_its_first_piece(start, conn
     member.transfer = takes(got)(master)
     await import_vhd(connect(master), VDI, len(CONTENT), pieces_of(CONTENT))
     assert got == [CONTENT]
+
+
+async def test_an_import_ends_where_somebody_else_begins_to_lead(host, connect):
+    leads = True
+
+    async def pieces():
+        nonlocal leads
+        yield CONTENT[:1000]
+        leads = False
+        yield CONTENT[1000:]
+
+    got = []
+    host.transfer = takes(got, take=len(CONTENT))(host)
+    with pytest.raises(NotPermitted, match="import of"):
+        await import_vhd(connect(host, permit=lambda: leads), VDI, len(CONTENT), pieces())
+    assert got == []
+    assert host.tasks == {}
+
+
+async def test_no_import_is_begun_where_somebody_else_leads(host, connect):
+    with pytest.raises(NotPermitted):
+        await import_vhd(connect(host, permit=lambda: False), VDI, 10, pieces_of(bytes(10)))
+    assert host.called("task.create") == 0
 
 
 @pytest.mark.parametrize("off", [-1, 1])
