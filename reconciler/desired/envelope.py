@@ -35,6 +35,7 @@ CANCEL = f"{GROUP}/cancel"
 ANNOTATIONS = (RUN_AT, APPROVE_PLAN, CANCEL)
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+NEVER = "Never"
 _RATE_MIN = 64 * 1024  # bytes per second
 _ABSOLUTE = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+/?")
 
@@ -86,13 +87,22 @@ def _absolute(text: str) -> str:
     return text.rstrip("/")
 
 
-def _span(text: str) -> timedelta:
+def _span(text: object) -> timedelta:
     if not isinstance(text, str):
         raise ValueError("must be a duration with its unit; for example 30m, 12h or 30d")
     span = parse_span(text)
     if span <= timedelta():
         raise ValueError("must be longer than nothing; for example 30m, 12h or 30d")
     return span
+
+
+def _patience(text: object) -> timedelta | None:
+    if text == NEVER:
+        return None
+    try:
+        return _span(text)
+    except ValueError:
+        raise ValueError("must be a duration, or Never; for example 30m, 12h or Never") from None
 
 
 def _rate(text: object) -> int:
@@ -132,6 +142,12 @@ Span = Annotated[
     BeforeValidator(_span),
     WithJsonSchema({"type": "string", "pattern": "^([0-9]+[smhdw])+$"}),
 ]
+Patience = Annotated[
+    timedelta | None,
+    BeforeValidator(_patience),
+    WithJsonSchema({"type": "string", "pattern": f"^({NEVER}|([0-9]+[smhdw])+)$"}),
+]
+"""How long something may take; None: for ever, which is written Never."""
 Rate = Annotated[
     int,
     BeforeValidator(_rate),

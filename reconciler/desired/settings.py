@@ -6,22 +6,25 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from reconciler.desired.envelope import Fields, Rate, Span
+from reconciler.desired.envelope import Fields, Patience, Rate, Span
 from reconciler.desired.state import AfterCancel, Compression, Consistency, Settings, Timeouts
 
 
 class TimeoutsSpec(Fields):
     """When a try is cancelled; what it left is dealt with as afterCancel says."""
 
-    per_vm: Span | None = Field(
-        None, alias="perVM", description="One transfer of one VM. Absent: it may take any time."
+    per_vm: Patience | None = Field(
+        None,
+        alias="perVM",
+        description="One transfer of one VM. Absent or Never: it may take any time.",
     )
-    run: Span | None = Field(
-        None, description="From the snapshot to the last of its points. Absent: any time."
+    run: Patience | None = Field(
+        None, description="From the snapshot to the last of its points. Absent or Never: any time."
     )
-    stall: Span = Field(
+    stall: Patience = Field(
         timedelta(minutes=5),
-        description="No byte came or went for so long.",
+        description="No byte came or went for so long, though no maxRate held it back. Never: it"
+        " may stand still until its connection or its mount is found dead.",
         json_schema_extra={"default": "5m"},
     )
 

@@ -131,7 +131,7 @@ class Executor:
         gauge = self.transfers.begin(action, started_at)
         attempt: Attempt | None = None
         try:
-            with shared[0].taking_part(id_):
+            with shared[0].taking_part(id_), shared[0].pacing.felt():
                 attempt = await self._carry_out(action, gauge, started_at, shared)
         finally:
             self._note_end(action, attempt or self._attempt(action, None))
@@ -145,7 +145,7 @@ class Executor:
             await self._records.begin(gauge.row, action, started_at)
             bind_contextvars(run=run_of(action), action=id_of(action))
             log.info("action started", **_fields(action), reason=action.reason)
-            async with stall_watch(gauge, self._stall_s(action)):
+            async with stall_watch(gauge, self._stall_s(action), shared[0].pacing):
                 await carry_out(action, self._tools(gauge, shared))
         except asyncio.CancelledError:
             cancel = self._cancelled.get(id_of(action))

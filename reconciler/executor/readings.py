@@ -30,6 +30,7 @@ from reconciler.plan.actions import (
     Replicate,
     id_of,
 )
+from reconciler.remotes.pacing import Pacing
 from reconciler.remotes.rate import Rate
 from reconciler.transfer.fanout import ByteFanOut, DiskFanOut
 from reconciler.transfer.limited_source import LimitedByteSource, LimitedOpenSource
@@ -96,6 +97,9 @@ class Readings:
     `Rendezvous`. stall_s: after which a part is ended for which nothing moves; whoever it waits
     for is left behind before that, so that one place that hangs does not end them all. rates: to
     which all that is read is held.
+
+    pacing: felt by whoever carries out a part. One for all of them, because they wait for each
+    other: one that is held to a rate holds back the rest.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Readings:
         join_s: float = JOIN_S,
         rates: Sequence[Rate] = (),
     ) -> None:
+        self.pacing = Pacing()
         self._rates = rates
         self._detach_s = detach_s
         self._stall_s = None if stall_s is None else stall_s * _BLAME

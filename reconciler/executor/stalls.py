@@ -1,7 +1,8 @@
 """Ends an action whose bytes stopped moving: a stream that is open and silent, a write that hangs.
 
 Only what has begun to move and is not through is watched: before the first byte and after the last
-a pool attaches and detaches disks, which takes its time and has deadlines of its own.
+a pool attaches and detaches disks, which takes its time and has deadlines of its own. Nor is it a
+stall if bytes wait for their share of a bandwidth, its own or that of a place it waits for.
 """
 
 import asyncio
@@ -11,22 +12,24 @@ from collections.abc import AsyncIterator
 from reconciler.executor.refusal import Refused
 from reconciler.executor.transfers import Gauge
 from reconciler.plan.reasons import Reason
+from reconciler.remotes.pacing import Pacing
 
 _LOOKS = 4  # within the time
 
 
 @contextlib.asynccontextmanager
-async def stall_watch(gauge: Gauge, stall_s: float | None) -> AsyncIterator[None]:
+async def stall_watch(gauge: Gauge, stall_s: float | None, pacing: Pacing) -> AsyncIterator[None]:
     """Cancel the body once nothing moved for `stall_s` seconds; then Refused(Stalled) comes out.
 
-    None watches nothing. By the machine's time: bytes move in no other.
+    None watches nothing. pacing: of the body, and of all that it waits for. By the machine's time:
+    bytes move in no other.
     """
     if stall_s is None:
         yield
         return
     body = asyncio.current_task()
     assert body is not None
-    watch = _Watch(gauge, stall_s, body)
+    watch = _Watch(gauge, stall_s, pacing, body)
     failure: BaseException | None = None
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(watch.run())
@@ -43,10 +46,13 @@ async def stall_watch(gauge: Gauge, stall_s: float | None) -> AsyncIterator[None
 
 
 class _Watch:
-    def __init__(self, gauge: Gauge, stall_s: float, body: "asyncio.Task[object]") -> None:
+    def __init__(
+        self, gauge: Gauge, stall_s: float, pacing: Pacing, body: "asyncio.Task[object]"
+    ) -> None:
         self.has_struck = False
         self._gauge = gauge
         self._stall_s = stall_s
+        self._pacing = pacing
         self._body = body
 
     async def run(self) -> None:
@@ -54,7 +60,8 @@ class _Watch:
         seen, since = self._gauge.done_bytes, loop.time()
         while True:
             await asyncio.sleep(self._stall_s / _LOOKS)
-            if self._gauge.done_bytes != seen or not self._gauge.is_moving:
+            moves = self._gauge.done_bytes != seen or not self._gauge.is_moving
+            if moves or self._pacing.was_held_back_since(since):
                 seen, since = self._gauge.done_bytes, loop.time()
             elif loop.time() - since >= self._stall_s:
                 self.has_struck = True

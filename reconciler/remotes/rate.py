@@ -1,12 +1,14 @@
 """A bandwidth that any number of users share.
 
 They take turns in small slices, so that a long transfer never shuts out a short one. One who waits
-can be cancelled, and has then taken nothing.
+can be cancelled, and has then taken nothing; whoever watches it is told that it waits (pacing.py).
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
+
+from reconciler.remotes.pacing import held_back
 
 _SLICE_S = 0.05
 _SLICE_BYTES_MIN = 4096
@@ -55,10 +57,15 @@ class Rate:
         while count > 0 and (bytes_per_s := self._limit()) is not None:
             assert bytes_per_s > 0
             taken = min(count, max(int(bytes_per_s * _SLICE_S), _SLICE_BYTES_MIN))
-            async with self._turns:
-                while (wait_s := self._free_at_s - self._stopwatch.now_s()) > 0:
-                    await self._stopwatch.sleep(wait_s)
-                now_s = self._stopwatch.now_s()
-                # Waking late is made up for, up to a slice; idling is not saved up.
-                self._free_at_s = max(self._free_at_s, now_s - _SLICE_S) + taken / bytes_per_s
+            with held_back():
+                await self._turn(taken, bytes_per_s)
             count -= taken
+
+    async def _turn(self, taken: int, bytes_per_s: int) -> None:
+        """Take one slice, once it is its turn and the bytes before it are through."""
+        async with self._turns:
+            while (wait_s := self._free_at_s - self._stopwatch.now_s()) > 0:
+                await self._stopwatch.sleep(wait_s)
+            now_s = self._stopwatch.now_s()
+            # Waking late is made up for, up to a slice; idling is not saved up.
+            self._free_at_s = max(self._free_at_s, now_s - _SLICE_S) + taken / bytes_per_s

@@ -213,7 +213,8 @@ class _FanOut(Generic[T, S, P, R]):
 
     async def _fed_whole(self, line: Line[T], sink: S) -> R:
         try:
-            outcome = await self._fed(line, sink)
+            with line.pacing.felt():
+                outcome = await self._fed(line, sink)
         finally:
             line.put_down()
         line.finish()

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+from reconciler.remotes.pacing import Pacing
 from reconciler.transfer.sink import SlowSink, StalledSink
 
 T = TypeVar("T")
@@ -39,7 +40,8 @@ class Lines(Generic[T]):
     names: of the lines, at least one. buffers: how many go round, of `buffer_bytes` each.
     detach_s: a line that alone kept the filling side waiting for more than so many seconds in all
     is dropped with SlowSink, unless it is the only one left; None: never. stall_s: lines that took
-    nothing for so long, while all others wait for them, are dropped with StalledSink; None: never.
+    nothing for so long, while all others wait for them, are dropped with StalledSink, unless they
+    were held back on purpose (`Line.pacing`); None: never.
     """
 
     def __init__(
@@ -135,8 +137,9 @@ class Lines(Generic[T]):
             async with asyncio.timeout(_sooner(detach_s, self._stall_s)):
                 await self._released.wait()
         except TimeoutError:
-            if self._stall_s is not None and now() - since >= self._stall_s:
-                self._drop_stalled(self._stall_s)
+            released = self._released.is_set()  # at the last moment
+            if self._stall_s is not None and now() - since >= self._stall_s and not released:
+                self._drop_stalled(since, self._stall_s)
         if slowest is None:
             return
         slowest.held_up_s += now() - since
@@ -144,9 +147,13 @@ class Lines(Generic[T]):
             error = SlowSink(slowest.name, slowest.held_up_s, self._detach_s)
             self.drop(slowest.name, error)
 
-    def _drop_stalled(self, stall_s: float) -> None:
+    def _drop_stalled(self, since_s: float, stall_s: float) -> None:
         """Drop those who still hold the oldest buffer: all others have let go of it long ago."""
-        stuck = [line.name for line in self._lines.values() if line in self._in_use[0]._holders]
+        stuck = [
+            line.name
+            for line in self._lines.values()
+            if line in self._in_use[0]._holders and not line.pacing.was_held_back_since(since_s)
+        ]
         if len(stuck) < len(self.living):
             for name in stuck:
                 self.drop(name, StalledSink(name, stall_s))
@@ -179,12 +186,14 @@ def _sooner(first_s: float | None, second_s: float | None) -> float | None:
 class Line(Generic[T]):
     """What one sink gets of it. One task at a time asks.
 
-    held_up_s: seconds for which the filling side waited for this line alone.
+    held_up_s: seconds for which the filling side waited for this line alone. pacing: felt by
+    whoever empties it.
     """
 
     def __init__(self, lines: Lines[T], name: str) -> None:
         self.name = name
         self.held_up_s = 0.0
+        self.pacing = Pacing()
         self._lines = lines
         self._waiting: deque[tuple[T, Buffer | None]] = deque()
         self._in_hand: Buffer | None = None

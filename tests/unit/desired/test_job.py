@@ -178,6 +178,11 @@ def test_settings(document: Parse) -> None:
     assert job.schedules[0].retention == Retention(last=1, daily=7, bucket_keeps=BucketKeeps.OLDEST)
 
 
+def test_every_timeout_can_be_switched_off(document: Parse) -> None:
+    settings = "{timeouts: {perVM: Never, run: Never, stall: Never}}"
+    assert job_of(document(text_of(settings=settings))).settings.timeouts == Timeouts(stall=None)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -242,6 +247,9 @@ def test_settings(document: Parse) -> None:
         ({"settings": "{compression: zstd}"}, 'did you mean "Zstd"?'),
         ({"settings": "{timeouts: {vmTimeout: 1h}}"}, 'it is called "perVM" here'),
         ({"settings": "{timeouts: {perVM: 2h, run: 1h}}"}, "a run holds all its VMs"),
+        ({"settings": "{timeouts: {stall: 0s}}"}, 'must be a duration, or Never, not "0s"'),
+        ({"settings": "{timeouts: {stall: never}}"}, "for example 30m, 12h or Never"),
+        ({"settings": "{timeouts: {stall: }}"}, "spec.settings.timeouts.stall has no value"),
         ({"settings": "{slowDestination: {action: Detach}}"}, "no limit | "),
         ({"settings": "{slowDestination: {after: 2m}}"}, "no action: Detach"),
         ({"settings": "{concurrency: {vms: -1}}"}, "must be at least 0"),

@@ -10,6 +10,7 @@ from reconciler.executor.stalls import stall_watch
 from reconciler.executor.transfers import Gauge
 from reconciler.plan.actions import Prune
 from reconciler.plan.reasons import Reason
+from reconciler.remotes.pacing import Pacing, held_back
 
 NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
 STALL_S = 0.1
@@ -23,7 +24,7 @@ def gauge(action: Prune) -> Gauge:
 async def test_a_silent_transfer_is_ended(gauge: Gauge) -> None:
     gauge.expect(100)
     with pytest.raises(Refused, match=r"no byte moved for 0\.1 s") as refused:
-        async with stall_watch(gauge, STALL_S):
+        async with stall_watch(gauge, STALL_S, Pacing()):
             gauge.advance(1)
             await asyncio.sleep(30)
     assert refused.value.reason is Reason.STALLED
@@ -32,10 +33,26 @@ async def test_a_silent_transfer_is_ended(gauge: Gauge) -> None:
 
 async def test_one_that_moves_goes_on(gauge: Gauge) -> None:
     gauge.expect(100)
-    async with stall_watch(gauge, STALL_S):
+    async with stall_watch(gauge, STALL_S, Pacing()):
         for _ in range(20):
             gauge.advance(1)
             await asyncio.sleep(STALL_S / 5)
+
+
+async def test_one_that_is_held_to_a_rate_goes_on_and_is_watched_again_after_it(
+    gauge: Gauge,
+) -> None:
+    gauge.expect(100)
+    pacing = Pacing()
+    held = False
+    with pytest.raises(Refused):
+        async with stall_watch(gauge, STALL_S, pacing):
+            gauge.advance(1)
+            with pacing.felt(), held_back():
+                await asyncio.sleep(5 * STALL_S)
+                held = True
+            await asyncio.sleep(30)
+    assert held
 
 
 @pytest.mark.parametrize("moved", [0, 100])
@@ -44,7 +61,7 @@ async def test_before_the_first_byte_and_after_the_last_nothing_is_stalled(
 ) -> None:
     gauge.expect(100)
     gauge.advance(moved)
-    async with stall_watch(gauge, STALL_S):
+    async with stall_watch(gauge, STALL_S, Pacing()):
         await asyncio.sleep(5 * STALL_S)
 
 
@@ -53,7 +70,7 @@ async def test_a_cancelled_action_is_not_called_stalled(gauge: Gauge) -> None:
     gauge.advance(1)
 
     async def work() -> None:
-        async with stall_watch(gauge, 30):
+        async with stall_watch(gauge, 30, Pacing()):
             await asyncio.sleep(30)
 
     task = asyncio.create_task(work())
@@ -65,5 +82,5 @@ async def test_a_cancelled_action_is_not_called_stalled(gauge: Gauge) -> None:
 
 async def test_errors_come_out_as_they_are(gauge: Gauge) -> None:
     with pytest.raises(KeyError):
-        async with stall_watch(gauge, STALL_S):
+        async with stall_watch(gauge, STALL_S, Pacing()):
             raise KeyError("x")

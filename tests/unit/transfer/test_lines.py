@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from reconciler.remotes.pacing import held_back
 from reconciler.transfer.lines import Lines
 from reconciler.transfer.sink import SlowSink, StalledSink
 
@@ -194,6 +195,36 @@ async def test_where_nobody_takes_anything_nobody_is_blamed():
         assert lines.living == ("a", "b")
         both = [group.create_task(empty(lines.line(name))) for name in "ab"]
     assert [task.result() for task in both] == [[1, 2], [1, 2]]
+
+
+async def test_who_is_held_to_a_rate_does_not_stall():
+    lines = Lines("ab", 1, 1, stall_s=0.02)
+    paced = lines.line("a")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill(lines, 3))
+        other = group.create_task(empty(lines.line("b")))
+        found = []
+        with paced.pacing.felt():
+            while (content := await paced.get()) is not None:
+                found.append(content[0])
+                with held_back():
+                    await asyncio.sleep(0.1)
+    assert found == other.result() == list(range(3))
+
+
+async def test_beside_one_that_is_held_to_a_rate_a_stalled_one_is_left_behind():
+    lines = Lines("abc", 1, 1, stall_s=0.02)
+    paced, stalled = lines.line("a"), lines.line("b")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill(lines, 3))
+        other = group.create_task(empty(lines.line("c")))
+        await stalled.get()
+        with paced.pacing.felt(), held_back():
+            await paced.get()
+            async with asyncio.timeout(60):
+                await stalled.dropped()
+        assert await empty(paced) == [1, 2]
+        assert await other == [0, 1, 2]
 
 
 async def test_who_is_slow_but_moves_does_not_stall():
