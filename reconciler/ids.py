@@ -11,6 +11,7 @@ from typing import NewType
 PoolName = NewType("PoolName", str)
 RemoteName = NewType("RemoteName", str)
 JobName = NewType("JobName", str)
+RestoreName = NewType("RestoreName", str)
 
 JobId = NewType("JobId", str)
 """Uuid of a job: a directory under `vdis/` on remotes, a mark on snapshots."""
@@ -30,6 +31,8 @@ ActionId = NewType("ActionId", str)
 RunId = NewType("RunId", str)
 """One slot of a job, or one request for it: `<job>/20260101T020000Z`."""
 SrUuid = NewType("SrUuid", str)
+RestoreId = NewType("RestoreId", str)
+"""Uuid of a restore: a mark on the VM it makes, and on the pool."""
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")

@@ -7,17 +7,19 @@ from difflib import get_close_matches
 from typing import TypeAlias, assert_never
 
 from reconciler.desired.document import Identity, Path
+from reconciler.desired.run import RunOrder
 from reconciler.desired.state import (
     Job,
     LocalPlace,
     NfsPlace,
     Pool,
     Remote,
+    Restore,
     S3Place,
     SmbPlace,
 )
 
-Value: TypeAlias = Pool | Remote | Job
+Value: TypeAlias = Pool | Remote | Job | Restore | RunOrder
 
 
 @dataclass(frozen=True, slots=True)

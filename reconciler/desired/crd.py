@@ -12,7 +12,10 @@ from typing import TypeAlias
 from reconciler.desired.envelope import GROUP, VERSION, Fields
 from reconciler.desired.job import JobSpec
 from reconciler.desired.pool import PoolSpec
+from reconciler.desired.protected_vm import ProtectedVmSpec
 from reconciler.desired.remote import RemoteSpec
+from reconciler.desired.restore import RestoreSpec
+from reconciler.desired.run import RunSpec
 
 Schema: TypeAlias = "bool | int | float | str | list[Schema] | dict[str, Schema] | None"
 
@@ -173,6 +176,81 @@ _KINDS = (
                     " !has(self.settings.consistency) || self.settings.consistency != 'Memory'",
                     "settings.consistency: Memory is for mode Snapshot",
                 ),
+            ),
+        },
+    ),
+    _Kind(
+        "Restore",
+        "restores",
+        "rst",
+        RestoreSpec,
+        (
+            *_READY,
+            ("Pool", "string", ".spec.target.poolRef.name"),
+            ("Point", "string", ".status.resolvedPoint.name"),
+            ("VM", "string", ".status.restoredVM.uuid"),
+            *_AGE,
+        ),
+        {
+            "Named": (_one_of("uuid", "name"),),
+            "RestoreSource": (
+                _Rule(
+                    "!has(self.asOf) || self.point == 'latest'",
+                    "asOf with point: latest, and only with it",
+                ),
+            ),
+            "RestoreSpec": (
+                _Rule(
+                    "self.source == oldSelf.source && self.target == oldSelf.target",
+                    "a restore is not changed, but for suspend; make another one",
+                ),
+            ),
+        },
+    ),
+    _Kind(
+        "BackupRun",
+        "backupruns",
+        "br",
+        RunSpec,
+        (
+            *_READY,
+            ("Job", "string", ".spec.jobRef.name"),
+            ("State", "string", ".status.state"),
+            ("Trigger", "string", ".spec.trigger"),
+            ("VMs", "string", ".status.vms.summary"),
+            ("Started", "date", ".status.startTime"),
+            ("Completed", "date", ".status.completionTime"),
+            *_AGE,
+        ),
+        {
+            "RunSpec": (
+                _Rule(
+                    "self.jobRef == oldSelf.jobRef && self.trigger == oldSelf.trigger &&"
+                    " has(self.at) == has(oldSelf.at) && (!has(self.at) || self.at == oldSelf.at)",
+                    "a run is not changed, but for cancel",
+                ),
+                _Rule("self.cancel || !oldSelf.cancel", "a cancelled run stays cancelled"),
+            ),
+        },
+    ),
+    _Kind(
+        "ProtectedVM",
+        "protectedvms",
+        "pvm",
+        ProtectedVmSpec,
+        (
+            *_READY,
+            ("VM", "string", ".status.vmName"),
+            ("Job", "string", ".spec.jobRef.name"),
+            ("State", "string", ".status.state"),
+            ("Last success", "date", ".status.lastSuccessTime"),
+            ("Behind since", "date", ".status.behindSince"),
+            ("Blocked", "string", ".status.blockedBy[0].reason"),
+            *_AGE,
+        ),
+        {
+            "ProtectedVmSpec": (
+                _Rule("self == oldSelf", "the operator writes these; they are not changed"),
             ),
         },
     ),

@@ -6,6 +6,7 @@ point into. A tree without text behind it has marks at line 0.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeAlias
 
 from reconciler.desired.problems import Problem
@@ -89,12 +90,17 @@ DEFAULT_NAMESPACE = "default"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a file, parsed. problems: mistakes that YAML forgives and we do not."""
+    """One document of a file, parsed. problems: mistakes that YAML forgives and we do not.
+
+    uid, created_at: what a server says of the object; of one in a file, nobody says either.
+    """
 
     path: str
     root: MappingNode
     problems: tuple[Problem, ...] = ()
     text: SourceText = field(default_factory=SourceText, compare=False)
+    uid: str = ""
+    created_at: datetime | None = None
 
     def plain(self) -> dict[str, Plain]:
         """Return the values without their marks."""

@@ -7,7 +7,7 @@ that this version does not have yet, and what to do meanwhile): hints for people
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, ClassVar
 
 from pydantic import (
@@ -115,6 +115,16 @@ def _rate(text: object) -> int:
     return rate
 
 
+def _instant(text: object) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise ValueError("must be an instant; for example 2026-01-31T02:00:00Z")
+    return instant
+
+
 ObjectName = Annotated[
     str,
     AfterValidator(_name),
@@ -154,6 +164,11 @@ Rate = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([KMGTP]i?B?|B)?$"}),
 ]
 """Bytes per second."""
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 

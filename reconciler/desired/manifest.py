@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
+from typing import TypeAlias
 
 from pydantic import ValidationError
 
@@ -32,18 +33,23 @@ from reconciler.desired.job import JobSpec
 from reconciler.desired.pool import PoolSpec
 from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.remote import RemoteSpec
+from reconciler.desired.restore import RestoreSpec
+from reconciler.desired.run import RunSpec
 from reconciler.desired.wording import null_problems, problems_of, quoted
 from reconciler.ids import UUID, RunId, Stamp, instant_of
 
 POOL, REMOTE, JOB = "XenPool", "BackupRemote", "BackupJob"
-KINDS: dict[str, type[PoolSpec] | type[RemoteSpec] | type[JobSpec]] = {
+RESTORE, RUN = "Restore", "BackupRun"
+Spec: TypeAlias = PoolSpec | RemoteSpec | JobSpec | RestoreSpec | RunSpec
+KINDS: dict[str, type[Spec]] = {
     POOL: PoolSpec,
     REMOTE: RemoteSpec,
     JOB: JobSpec,
+    RESTORE: RestoreSpec,
+    RUN: RunSpec,
 }
 _LATER = {
-    "BackupRun": "a run is asked for with: reconciler backup JOB",
-    "RestoreRequest": "a restore is asked for with: reconciler restore",
+    "RestoreRequest": "write kind: Restore",
     "VerificationRun": "restore a point now and then: reconciler restore",
     "MirrorJob": "give a BackupJob several targets",
     "MetadataBackup": "",
@@ -51,7 +57,7 @@ _LATER = {
     "BackupPreset": "YAML anchors work within a file",
     "FreezeWindow": "use spec.suspend of BackupJob",
     "NotificationTarget": "watch logs and exit codes for now",
-    "ProtectedVM": "",
+    "ProtectedVM": "the operator writes these; remove it, nothing is lost",
     "RestorePoint": "",
     "List": "write documents one after the other, with --- between them",
 }
@@ -69,7 +75,7 @@ class Manifest:
 
     document: Document
     identity: Identity | None
-    spec: PoolSpec | RemoteSpec | JobSpec | None
+    spec: Spec | None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     run_at: datetime | None = None
@@ -131,7 +137,7 @@ class _Reader:
         metadata = self._fields(Metadata, "metadata")
         spec = self._fields(KINDS[kind], "spec") if kind in KINDS else None
         asked = self._annotations(metadata) if isinstance(metadata, Metadata) else _Asked()
-        assert spec is None or isinstance(spec, PoolSpec | RemoteSpec | JobSpec)
+        assert spec is None or isinstance(spec, Spec)
         return Manifest(
             self._document,
             self._identity,

@@ -1,5 +1,7 @@
 """A mistake in a manifest: what, where, and what to do, as a value."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 PROBLEMS_MAX = 500
@@ -22,3 +24,17 @@ class Problem:
     source: str = ""
     length: int = 1
     object: str = ""
+
+
+def capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort by place; of a file with very many, leave out those that nobody would read."""
+    by_path: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_path[problem.path].append(problem)
+    few: list[Problem] = []
+    for path, found in sorted(by_path.items()):
+        found.sort(key=lambda one: (one.line, one.column, one.message))
+        few += found[:PROBLEMS_MAX]
+        if len(found) > PROBLEMS_MAX:
+            few.append(Problem(path, 0, 0, "and more mistakes in this file"))
+    return tuple(few)

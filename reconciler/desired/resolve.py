@@ -8,38 +8,45 @@ fits together: a job never names a pool or remote that is not there.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reconciler.desired.clashes import Clash, Value, missing_hint, nested_remotes, shared_ids
 from reconciler.desired.document import BrokenDocument, Identity, ManifestFile, Path
+from reconciler.desired.fitting import fitted, needs_of
 from reconciler.desired.identities import job_id
 from reconciler.desired.job import JobSpec
 from reconciler.desired.job_checks import (
     Finding,
     misfits,
     oddities,
-    pool_references,
-    remote_references,
     repeated_names,
-    sr_pool_references,
     unknown_names,
 )
-from reconciler.desired.manifest import JOB, POOL, REMOTE, Manifest, read_manifest
+from reconciler.desired.manifest import (
+    JOB,
+    POOL,
+    REMOTE,
+    RESTORE,
+    RUN,
+    Manifest,
+    read_manifest,
+)
 from reconciler.desired.pool import PoolSpec
-from reconciler.desired.problems import PROBLEMS_MAX, Problem
+from reconciler.desired.problems import Problem, capped
+from reconciler.desired.references import references_of
 from reconciler.desired.remote import RemoteSpec
+from reconciler.desired.restore import RestoreSpec
+from reconciler.desired.run import RunOrder, RunSpec
 from reconciler.desired.state import (
     Approval,
     Cancellation,
     Desired,
-    Destination,
     Job,
-    JobSchedule,
     Pool,
     Remote,
+    Restore,
     RunRequest,
-    SrTarget,
 )
 from reconciler.desired.wording import quoted
 from reconciler.ids import JobId
@@ -92,6 +99,10 @@ class _Resolver:
         self._check_jobs()
         self._admit(JOB)
         self._settle_jobs()
+        for kind in (RESTORE, RUN):
+            self._check_orders(kind)
+            self._admit(kind)
+            self._settle_orders(kind)
         return Resolution(self._desired(), self._good())
 
     # ── reading ──
@@ -208,6 +219,10 @@ class _Resolver:
                     self._force[identity] = spec.remote(identity)
                 case JobSpec() as spec:
                     self._force[identity] = spec.job(identity)
+                case RestoreSpec() as spec:
+                    self._force[identity] = spec.restore(identity, manifest.document)
+                case RunSpec() as spec:
+                    self._force[identity] = spec.order(identity, manifest.document)
                 case None:
                     raise AssertionError("a manifest without a spec is faulty")
             self._new[identity] = manifest
@@ -258,13 +273,10 @@ class _Resolver:
 
     def _check_references(self, manifest: Manifest, owner: Identity) -> bool:
         """Say whether all that is referred to is in force; report what is not even declared."""
-        reads = [(POOL, read) for read in pool_references(manifest.document)]
-        reads += [(POOL, read) for read in sr_pool_references(manifest.document)]
-        reads += [(REMOTE, read) for read in remote_references(manifest.document)]
         unread = next((file.path for file in self._files if not file.whole), None)
         reported = {(one.line, one.column) for one in manifest.problems}
         available = True
-        for kind, read in reads:
+        for kind, read in references_of(owner.kind, manifest.document):
             wanted = Identity(kind, owner.namespace, read.name)
             available &= wanted in self._force
             if wanted in self._force or wanted in self._declared or wanted in self._faulty:
@@ -284,39 +296,36 @@ class _Resolver:
                 self._fit(identity, value)
 
     def _fit(self, identity: Identity, job: Job) -> None:
-        """Leave out what is not in force; a job without a pool or destination left is not, either.
-
-        A schedule none of whose destinations is left is suspended: it did not mean all of the
-        job's, and a snapshot that goes nowhere is no backup.
-        """
-
-        def known(kind: str, name: str) -> bool:
-            return Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._force
-
-        def reached(destination: Destination) -> bool:
-            if isinstance(destination, SrTarget):
-                return destination.pool is None or known(POOL, destination.pool)
-            return known(REMOTE, destination)
-
-        fitted = replace(
-            job,
-            pools=tuple(pool for pool in job.pools if known(POOL, pool)),
-            remotes=tuple(remote for remote in job.remotes if reached(remote)),
-            srs=tuple(sr for sr in job.srs if reached(sr)),
-            schedules=tuple(_fitted(schedule, reached) for schedule in job.schedules),
-        )
-        if fitted.pools and (fitted.destinations or not job.destinations):
-            self._force[identity] = fitted
+        """Put what is left of a job in force; one of which nothing is left keeps its points."""
+        left = fitted(identity, job, self._force.__contains__)
+        if left is not None:
+            self._force[identity] = left
         else:
             self._protected.add(job.id)
             del self._force[identity]
-        touched = [(POOL, name) for name in job.pools] + [(REMOTE, name) for name in job.remotes]
-        touched += [(POOL, sr.pool) for sr in job.srs if sr.pool is not None]
-        if any(
-            Identity(kind, identity.namespace, name.rpartition("/")[2]) in self._faulty
-            for kind, name in touched
-        ):
+        if any(need in self._faulty for need in needs_of(identity, job)):
             self._protected.add(job.id)
+
+    # ── restores and runs ──
+
+    def _check_orders(self, kind: str) -> None:
+        for manifest in self._manifests:
+            identity = manifest.identity
+            if identity is None or identity.kind != kind:
+                continue
+            if not self._check_references(manifest, identity):
+                self._fault(identity)
+            if isinstance(manifest.spec, RunSpec) and manifest.spec.time(manifest.document) is None:
+                hint = "for example at: 2026-01-31T02:00:00Z"
+                self._problem(manifest, ("spec", "at"), "spec.at is missing", hint)
+                self._fault(identity)
+
+    def _settle_orders(self, kind: str) -> None:
+        """Take out of force, also of what was right before, what refers to nothing any more."""
+        for identity, value in list(self._force.items()):
+            needs = needs_of(identity, value) if identity.kind == kind else []
+            if any(need not in self._force for need in needs):
+                del self._force[identity]
 
     # ── answers ──
 
@@ -339,17 +348,23 @@ class _Resolver:
         values = [value for _, value in sorted(self._force.items())]
         new = [(self._force[identity], one) for identity, one in sorted(self._new.items())]
         jobs = [(value, manifest) for value, manifest in new if isinstance(value, Job)]
+        orders = [value for value in values if isinstance(value, RunOrder)]
         return Desired(
             pools={value.name: value for value in values if isinstance(value, Pool)},
             remotes={value.name: value for value in values if isinstance(value, Remote)},
             jobs={value.name: value for value in values if isinstance(value, Job)},
-            problems=_capped(self._problems),
-            warnings=_capped(self._warnings),
-            requests=tuple(
-                RunRequest(job.name, one.run_at) for job, one in jobs if one.run_at is not None
+            problems=capped(self._problems),
+            warnings=capped(self._warnings),
+            restores={value.name: value for value in values if isinstance(value, Restore)},
+            requests=(
+                *(RunRequest(job.name, one.run_at) for job, one in jobs if one.run_at is not None),
+                *(order.request for order in orders if order.request is not None),
             ),
             approvals=tuple(Approval(one.approval) for _, one in jobs if one.approval),
-            cancellations=tuple(Cancellation(run) for _, one in jobs for run in one.cancelled),
+            cancellations=(
+                *(Cancellation(run) for _, one in jobs for run in one.cancelled),
+                *(one.cancellation for one in orders if one.cancellation is not None),
+            ),
             protected_jobs=frozenset(self._protected),
         )
 
@@ -366,29 +381,7 @@ class _Resolver:
         return good
 
 
-def _fitted(schedule: JobSchedule, reached: Callable[[Destination], bool]) -> JobSchedule:
-    if schedule.destinations is None:
-        return schedule
-    left = frozenset(one for one in schedule.destinations if reached(one))
-    lost = bool(schedule.destinations) and not left
-    return replace(schedule, destinations=left, suspend=schedule.suspend or lost)
-
-
 def _place(declared: Manifest | BrokenDocument) -> str:
     if isinstance(declared, Manifest):
         return f"{declared.document.path}:{declared.line}"
     return f"{declared.problem.path}:{declared.problem.line}"
-
-
-def _capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sort by place; of a file with very many, leave out those that nobody would read."""
-    by_path: defaultdict[str, list[Problem]] = defaultdict(list)
-    for problem in problems:
-        by_path[problem.path].append(problem)
-    capped: list[Problem] = []
-    for path, found in sorted(by_path.items()):
-        found.sort(key=lambda one: (one.line, one.column, one.message))
-        capped += found[:PROBLEMS_MAX]
-        if len(found) > PROBLEMS_MAX:
-            capped.append(Problem(path, 0, 0, "and more mistakes in this file"))
-    return tuple(capped)

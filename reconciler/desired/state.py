@@ -14,7 +14,17 @@ from reconciler.desired.problems import Problem
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
-from reconciler.ids import JobId, JobName, PoolName, RemoteName, RunId, ScheduleId
+from reconciler.ids import (
+    JobId,
+    JobName,
+    PoolName,
+    RemoteName,
+    RestoreId,
+    RestoreName,
+    RunId,
+    ScheduleId,
+    Stamp,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +289,47 @@ class Job:
         return tuple(each for each in self.destinations if each in schedule.destinations)
 
 
+class MacAddresses(StrEnum):
+    """Of a restored VM's interfaces."""
+
+    KEEP = "Keep"  # unless the VM that they are of is still on the pool
+    NEW = "New"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChoice:
+    """Interfaces of one network come to another: names or uuids. source: "*" for all others."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """One restore point that is to be made a new VM, once.
+
+    id: on all that is made for it. vm: uuid or name. stamp: None is the newest point, not after
+    `as_of`. remote: None is any. sr: uuid or name; None is the pool's default. asked_at: None if
+    nobody can tell. revision: differs whenever something else would be restored.
+    """
+
+    name: RestoreName
+    id: RestoreId
+    vm: str
+    pool: PoolName
+    stamp: Stamp | None = None
+    as_of: datetime | None = None
+    remote: RemoteName | None = None
+    sr: str | None = None
+    networks: tuple[NetworkChoice, ...] = ()
+    mac: MacAddresses = MacAddresses.KEEP
+    vm_name: str | None = None
+    start: bool = False
+    suspend: bool = False
+    asked_at: datetime | None = None
+    revision: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """A run asked for now: each VM of the job is owed a point taken at `at` or later."""
@@ -321,3 +372,4 @@ class Desired:
     protected_jobs: frozenset[JobId] = frozenset()
     warnings: tuple[Problem, ...] = ()
     cancellations: tuple[Cancellation, ...] = ()
+    restores: Mapping[RestoreName, Restore] = field(default_factory=dict)

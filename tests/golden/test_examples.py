@@ -13,10 +13,14 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.yam
 def test_an_example_is_right(path: Path) -> None:
     desired = ManifestFiles([str(path)]).read()
     assert desired.problems == desired.warnings == ()
-    assert desired.jobs
+    assert desired.jobs or desired.restores
 
 
 def test_there_are_examples() -> None:
-    assert {"everywhere.yaml", "minimal.yaml", "several-schedules.yaml", "two-sites.yaml"} <= {
-        path.name for path in EXAMPLES
-    }
+    assert {
+        "everywhere.yaml",
+        "minimal.yaml",
+        "restore.yaml",
+        "several-schedules.yaml",
+        "two-sites.yaml",
+    } <= {path.name for path in EXAMPLES}

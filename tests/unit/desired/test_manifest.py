@@ -42,7 +42,7 @@ def test_a_faultless_one(document: Parse) -> None:
         (remote(kind="Banana"), 'unknown kind "Banana"', "XenPool, BackupRemote, BackupJob"),
         ("apiVersion: v1\nkind: List\nitems: []\n", "unknown apiVersion", ""),
         (remote(kind="List"), "not supported yet", "---"),
-        (remote(kind="RestoreRequest"), "not supported yet", "reconciler restore"),
+        (remote(kind="RestoreRequest"), "not supported yet", "write kind: Restore"),
         (remote().replace("kind: BackupRemote\n", ""), "kind is missing", "XenPool"),
         (remote() + "specs: {}\n", 'unknown field "specs"', '"spec"'),
         (remote() + "status: {}\n", 'unknown field "status"', "remove it"),
