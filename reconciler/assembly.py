@@ -19,7 +19,7 @@ from reconciler.executor.records import Records
 from reconciler.executor.run_keeper import RunKeeper, RunLines
 from reconciler.executor.transfers import Transfer
 from reconciler.latest import Latest
-from reconciler.loop import Loop
+from reconciler.loop import Loop, Pulse
 from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Progress
 from reconciler.observed.remote import RemoteView
@@ -29,6 +29,7 @@ from reconciler.observers.pools import PoolObserver
 from reconciler.observers.remotes import RemoteObserver
 from reconciler.remotes.fenced import Permit
 from reconciler.status.report import Report
+from reconciler.status.tally import Tally
 
 
 class Reconciler:
@@ -57,13 +58,15 @@ class Reconciler:
         self.connections = Connections(desired, reveal, read_only=not act, permit=permit)
         self._records = Records(records, owner=owner or new_owner())
         progress: Latest[Progress] = Latest(Progress())
+        self._tally: Latest[Tally] = Latest(Tally())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
-        self._loop = Loop(desired, self._gather.observed, progress, clock)
+        self._loop = Loop(desired, self._gather.observed, progress, self._tally, clock)
         self._lines = lines
         self._executor = Executor(
             desired,
             self._loop.report,
             progress,
+            self._tally,
             self.connections,
             self._records,
             clock,
@@ -78,6 +81,14 @@ class Reconciler:
         """What is moving right now."""
         return self._executor.transfers.read()
 
+    def tally(self) -> Tally:
+        """What has happened since the start."""
+        return self._tally.value
+
+    def pulse(self) -> Pulse:
+        """Whether the loop gets on."""
+        return self._loop.pulse()
+
     async def run(self) -> None:
         """Work until cancelled; running actions end with it, their debris is the next start's."""
         try:
@@ -90,6 +101,7 @@ class Reconciler:
                         self._loop.report,
                         self._records,
                         self._executor.transfers,
+                        self._tally,
                         self._clock,
                         self._lines,
                     )

@@ -34,6 +34,7 @@ from reconciler.plan.claims import claims_of, claims_of_party, touched_by
 from reconciler.plan.plan import Cancel
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
+from reconciler.status.tally import Tally
 from reconciler.transfer.block_codec import BlockWorkers
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Executor:
         desired: Latest[Desired],
         report: Latest[Report | None],
         progress: Latest[Progress],
+        tally: Latest[Tally],
         connections: Connections,
         records: Records,
         clock: Clock,
@@ -62,6 +64,7 @@ class Executor:
         self._desired = desired
         self._report = report
         self._progress = progress
+        self._tally = tally
         self._connections = connections
         self._records = records
         self._clock = clock
@@ -214,7 +217,16 @@ class Executor:
         touched = dict.fromkeys(touched_by(claims_of(action)), attempt.ended_at)
         self._tasks.pop(id_, None)
         self._cancelled.pop(id_, None)
-        self.transfers.end(action)
+        # No await in between: a byte is counted as moving or as moved, never as both or neither.
+        moved = self.transfers.end(action)
+        self._tally.put(
+            self._tally.value.after_try(
+                action,
+                attempt,
+                seconds=(attempt.ended_at - moved.started_at).total_seconds(),
+                moved_bytes=moved.done_bytes,
+            )
+        )
         self._progress.put(
             Progress(
                 running=_without(progress.running, id_),

@@ -32,6 +32,7 @@ from reconciler.status.runs import (
     open_runs,
     passed_slots,
 )
+from reconciler.status.tally import Tally
 
 _LOOK_S = 2.0
 _LINES_WAITING_MAX = 10_000
@@ -74,6 +75,7 @@ class RunKeeper:
         report: Latest[Report | None],
         records: Records,
         transfers: Transfers,
+        tally: Latest[Tally],
         clock: Clock,
         lines: RunLines | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class RunKeeper:
         self._records = records
         self._runs = RunRecords(records)
         self._transfers = transfers
+        self._tally = tally
         self._clock = clock
         self._lines = lines
         self._open: dict[RunId, RunRow] = {}
@@ -116,6 +119,7 @@ class RunKeeper:
             await self._runs.add_lines(self._lines.take())
 
     async def _note(self, report: Report) -> None:
+        self._tally.put(self._tally.value.of_jobs(report.desired.jobs.keys()))
         wanted = open_runs(report.plan, report.progress)
         await self._note_slots(report, wanted)
         for run in wanted.values():
@@ -148,6 +152,8 @@ class RunKeeper:
 
     async def _note_passed(self, slot: PassedSlot, now: datetime) -> None:
         assert slot.state is not None
+        if slot.state is RunState.MISSED:
+            self._tally.put(self._tally.value.after_missed(slot.job, slot.schedule))
         await self._runs.put(
             RunRow(
                 id=slot.run,
@@ -195,4 +201,6 @@ class RunKeeper:
         state, why = state_of(tries, cancelled=cancelled, last_why=row.why)
         del self._open[row.id]
         now = self._clock.now()
+        seconds = (now - row.opened_at).total_seconds()
+        self._tally.put(self._tally.value.after_run(row.job, row.cause, state, seconds))
         await self._runs.put(replace(row, state=state, why=why, closed_at=now))

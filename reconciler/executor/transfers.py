@@ -74,8 +74,9 @@ class Transfers:
         gauge = self._gauges[id_of(action)] = Gauge(action, started_at)
         return gauge
 
-    def end(self, action: Action) -> None:
-        self._gauges.pop(id_of(action), None)
+    def end(self, action: Action) -> Transfer:
+        """Take an action out of what is moving; return how far it came."""
+        return self._gauges.pop(id_of(action)).read()
 
     def rows(self) -> dict[int, tuple[int, int]]:
         """How far each is, by its row in the history file: bytes moved, bytes expected."""

@@ -19,11 +19,8 @@ from enum import StrEnum
 
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import PoolName
-from reconciler.observed.chain import Chains, History, RestorePoint
 from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt
-from reconciler.observed.remote import RemoteView
-from reconciler.observed.replica import ReplicaState
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import (
@@ -37,6 +34,7 @@ from reconciler.plan.actions import (
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
+from reconciler.status.holdings import Holdings, Spot
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 from reconciler.units import render_span
 
@@ -78,7 +76,12 @@ _NEEDS_A_PERSON = frozenset(
 
 
 def conditions_of(
-    standing: JobStanding, desired: Desired, observed: Observed, plan: Plan, at: datetime
+    standing: JobStanding,
+    desired: Desired,
+    observed: Observed,
+    plan: Plan,
+    at: datetime,
+    holdings: Holdings,
 ) -> tuple[Condition, ...]:
     """Return the conditions of one job; Reconciling and Stalled only where they are true."""
     troubles = list(_troubles(standing, desired, observed, plan))
@@ -89,36 +92,23 @@ def conditions_of(
         conditions.append(_true(ConditionType.STALLED, stalled))
     elif retried:
         conditions.append(_true(ConditionType.RECONCILING, retried))
-    return (*conditions, _rpo_met(standing, at), _chains_healthy(standing, observed))
+    return (*conditions, _rpo_met(standing, at), _chains_healthy(standing, observed, holdings))
 
 
-def chains_by_state(job: Job, observed: Observed) -> tuple[int, int, bool]:
-    """Count a job's whole and broken points at its destinations, and say whether all were seen.
-
-    Points in a directory with a begun merge count as whole: readers know how to read them.
-    """
+def chains_by_state(job: Job, observed: Observed, holdings: Holdings) -> tuple[int, int, bool]:
+    """Count a job's whole and broken points at its destinations, and say whether all were seen."""
     whole = broken = 0
     all_seen = True
+    pools = set(_pools_of_srs(job))
+    for pool in pools:
+        all_seen = all_seen and isinstance(observed.pools.get(pool), PoolView)
     for remote in job.remotes:
-        view = observed.remotes.get(remote)
-        if not isinstance(view, RemoteView):
-            all_seen = False
-            continue
-        for history in view.histories.values():
-            if isinstance(history, Unknown):
-                all_seen = False
-                continue
-            bad = sum(point.job == job.id for point in broken_points(history))
-            broken += bad
-            whole += sum(point.job == job.id for point in history.points) - bad
-    for pool in _pools_of_srs(job):
-        seen = observed.pools.get(pool)
-        if not isinstance(seen, PoolView):
-            all_seen = False
-            continue
-        whole += sum(
-            each.job == job.id and each.state is ReplicaState.WHOLE for each in seen.replicas
-        )
+        unread = holdings.seen.get(Spot(remote=remote))
+        all_seen = all_seen and unread is not None and not unread
+    for spot, by_vm in holdings.by_job.get(job.id, {}).items():
+        if spot.remote in job.remotes or spot.sr.partition("/")[0] in pools:
+            whole += sum(each.whole for each in by_vm.values())
+            broken += sum(each.broken for each in by_vm.values())
     return whole, broken, all_seen
 
 
@@ -128,18 +118,6 @@ def _pools_of_srs(job: Job) -> list[PoolName]:
     if any(target.pool is None for target in job.srs):
         named.update(job.pools)
     return sorted(named)
-
-
-def broken_points(history: History) -> list[RestorePoint]:
-    """Return the points of a history that cannot be restored."""
-    chains = Chains(history.files)
-    merging = {merge.source.rpartition("/")[0] for merge in history.merges}
-    return [
-        point
-        for point in reversed(history.points)
-        if not chains.is_whole(point)
-        and not any(disk.path.rpartition("/")[0] in merging for disk in point.disks)
-    ]
 
 
 # ── troubles ──────────────────────────────────────────────────────────────────────────────────────
@@ -271,8 +249,8 @@ def is_late(job: Job, vm: VmStanding, at: datetime) -> bool:
     return vm.behind_since is not None and at - vm.behind_since > grace
 
 
-def _chains_healthy(standing: JobStanding, observed: Observed) -> Condition:
-    whole, broken, all_seen = chains_by_state(standing.job, observed)
+def _chains_healthy(standing: JobStanding, observed: Observed, holdings: Holdings) -> Condition:
+    whole, broken, all_seen = chains_by_state(standing.job, observed, holdings)
     kind = ConditionType.CHAINS_HEALTHY
     if broken:
         message = f"{broken} of {whole + broken} points cannot be restored"

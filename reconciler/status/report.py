@@ -15,6 +15,7 @@ from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.plan import Plan
 from reconciler.status.conditions import Condition, conditions_of
+from reconciler.status.holdings import Holdings, holdings_of
 from reconciler.status.standing import JobStanding, VmState, standings
 
 
@@ -29,6 +30,7 @@ class Report:
     _standings: list[list[JobStanding]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    _holdings: list[Holdings] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def progress(self) -> Progress:
@@ -49,11 +51,18 @@ class Report:
             self._standings.append(standings(self.desired, self.observed, self.plan, self.at))
         return self._standings[0]
 
+    @property
+    def holdings(self) -> Holdings:
+        """What lies where; worked out once."""
+        if not self._holdings:
+            self._holdings.append(holdings_of(self.observed))
+        return self._holdings[0]
+
     def conditions(self) -> dict[JobName, tuple[Condition, ...]]:
         """Return the conditions of each job, by name."""
         return {
             standing.job.name: conditions_of(
-                standing, self.desired, self.observed, self.plan, self.at
+                standing, self.desired, self.observed, self.plan, self.at, self.holdings
             )
             for standing in self.standings
         }

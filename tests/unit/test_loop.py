@@ -10,13 +10,14 @@ from reconciler.loop import Loop
 from reconciler.observed.progress import Progress
 from reconciler.observed.state import Observed
 from reconciler.status.report import Report
+from reconciler.status.tally import Tally
 
 NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
 
 
 async def test_every_change_makes_a_new_report() -> None:
     desired, observed, progress = Latest(Desired()), Latest(Observed()), Latest(Progress())
-    loop = Loop(desired, observed, progress, SteppedClock(NOW))
+    loop = Loop(desired, observed, progress, Latest(Tally()), SteppedClock(NOW))
     async with asyncio.TaskGroup() as group:
         running = group.create_task(loop.run())
         version, first = await loop.report.newer_than(0)

@@ -23,6 +23,7 @@ from reconciler.plan.claims import remote_place
 from reconciler.plan.plan import Cancel, Plan
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
+from reconciler.status.tally import Tally
 
 NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
 VM = VmUuid("11111111-1111-4111-8111-111111111111")
@@ -42,12 +43,19 @@ class Bench:
         )
         self.report: Latest[Report | None] = Latest(None)
         self.progress = Latest(Progress())
+        self.tally = Latest(Tally())
         self.history = directory / "runs.sqlite"
         mailbox = Latest(self.desired)
         self.connections = Connections(mailbox, lambda _: "")
         self.records = Records(self.history, "test")
         self.executor = Executor(
-            mailbox, self.report, self.progress, self.connections, self.records, self.clock
+            mailbox,
+            self.report,
+            self.progress,
+            self.tally,
+            self.connections,
+            self.records,
+            self.clock,
         )
 
     def clean(self, *names: str) -> CleanFiles:
@@ -103,6 +111,7 @@ async def test_an_action_is_run_and_its_place_is_touched(bench: Bench) -> None:
     assert bench.executor.transfers.read() == ()
     (row,) = read_tries(bench.history, "test")
     assert (row.outcome, row.bytes) == ("Succeeded", 100)
+    assert bench.tally.value.tries == {("clean", "Succeeded", ""): 1}
 
 
 async def test_a_failure_is_judged_and_waited_for(bench: Bench) -> None:
@@ -119,6 +128,8 @@ async def test_a_failure_is_judged_and_waited_for(bench: Bench) -> None:
     async with asyncio.timeout(20):
         while bench.progress.value.ended[id_of(action)].count < 2:
             await bench.progress.newer_than(bench.progress.version)
+    assert bench.tally.value.tries == {("clean", "Failed", "WorldChanged"): 2}
+    assert bench.tally.value.try_seconds["clean"].count == 2
 
 
 async def test_what_is_cancelled_ends_and_says_so(
@@ -137,5 +148,6 @@ async def test_what_is_cancelled_ends_and_says_so(
     bench.plan(cancel=(action,))
     progress = await bench.ended(action)
     assert progress.ended[id_of(action)].reason == Reason.CANCELLED
+    assert bench.tally.value.tries == {("clean", "Cancelled", "Cancelled"): 1}
     await bench.records.close()  # waits for its turn: what was to be written is written
     assert [row.outcome for row in read_tries(bench.history, "test")] == ["Cancelled"]

@@ -26,6 +26,7 @@ from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
 from reconciler.status.runs import RunState, Trigger
+from reconciler.status.tally import Tally
 
 SLOT = datetime(2026, 8, 21, 2, tzinfo=UTC)
 NOW = SLOT + timedelta(seconds=10)
@@ -64,11 +65,14 @@ class Bench:
         self.reports: Latest[Report | None] = Latest(None)
         self.lines = RunLines(self.clock.now)
         self.transfers = Transfers()
+        self.tally = Latest(Tally())
 
     @asynccontextmanager
     async def keeping(self, owner: str = "me"):
         self.records = Records(self.path, owner)
-        keeper = RunKeeper(self.reports, self.records, self.transfers, self.clock, self.lines)
+        keeper = RunKeeper(
+            self.reports, self.records, self.transfers, self.tally, self.clock, self.lines
+        )
         task = asyncio.create_task(keeper.run())
         try:
             yield self
@@ -126,9 +130,15 @@ async def test_a_run_with_a_point_missing_failed_in_part_and_heals(tmp_path: Pat
         await bench.until(RunState.PARTIALLY_FAILED)
         bench.reports.put(report(other, running=(other,)))
         await bench.until(RunState.RUNNING)
+        assert bench.tally.value.failed_in_a_row == {JOB.name: 1}
         await bench.tried(other, "Succeeded")
         bench.reports.put(report())
         await bench.until(RunState.SUCCEEDED)
+    assert bench.tally.value.failed_in_a_row == {JOB.name: 0}
+    assert bench.tally.value.runs == {
+        (JOB.name, Trigger.SCHEDULED, RunState.PARTIALLY_FAILED): 1,
+        (JOB.name, Trigger.SCHEDULED, RunState.SUCCEEDED): 1,
+    }
 
 
 async def test_a_cancelled_run_says_so(tmp_path: Path) -> None:
@@ -195,6 +205,7 @@ async def test_slots_that_passed_unseen_are_missed_and_the_last_one_is_due(tmp_p
         f"{JOB.name}/20260820T020000Z": RunState.MISSED,
         f"{JOB.name}/20260819T020000Z": RunState.MISSED,
     }
+    assert bench.tally.value.missed == {(JOB.name, JOB.schedules[0].id): 2}
 
 
 async def test_slots_of_a_suspended_job_are_skipped(tmp_path: Path) -> None:

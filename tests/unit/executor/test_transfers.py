@@ -17,7 +17,7 @@ def test_a_gauge_counts_and_goes_away(action: Prune) -> None:
     gauge.advance(3)
     (transfer,) = transfers.read()
     assert (transfer.done_bytes, transfer.total_bytes) == (8, 10)
-    transfers.end(action)
+    assert transfers.end(action) == transfer
     assert transfers.read() == ()
 
 
