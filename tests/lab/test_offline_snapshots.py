@@ -9,6 +9,7 @@ from watching import (
     JOB,
     NOW,
     POOL,
+    Death,
     clean_action,
     clean_of,
     everything,
@@ -100,7 +101,7 @@ def dying(patch, client, broken):
         if method.startswith("Async.") or kind.startswith(("set_", "add_", "remove_")):
             count += 1
         if count > broken:
-            raise KeyboardInterrupt
+            raise Death
         return await call(method, *params, **settings)
 
     patch.setattr(client, "call", die)
@@ -162,7 +163,7 @@ async def test_a_process_that_dies_anywhere_leaves_what_the_next_one_heals(
     eyes, tools, vm, client, monkeypatch, broken
 ):
     before = await everything(client)
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch, suppress(Death):
         dying(patch, client, broken)
         await snapshot.run(offline(vm), tools)
     # what the pool was asked for last goes on without us
@@ -325,7 +326,7 @@ async def test_a_mark_that_was_copied_along_starts_nothing(tools, vm, client, la
 async def test_what_was_marked_before_is_marked_anew(vm, client, clock):
     for _ in range(2):
         record = await record_of(client, vm)
-        with suppress(KeyboardInterrupt):
+        with suppress(Death):
             async with shut_down(client, record, JOB, clock):
                 down = await record_of(client, vm)
                 assert down.power_state == "Halted"

@@ -9,6 +9,7 @@ from watching import (
     JOB,
     NOW,
     SCHEDULES,
+    Death,
     clean_action,
     clean_of,
     everything,
@@ -73,7 +74,7 @@ def dying(patch, client, broken):
         if method.startswith("Async.") or method.rpartition(".")[2].startswith(("set_", "add_")):
             count += 1
             if broken is not None and count == broken + 1:
-                raise KeyboardInterrupt
+                raise Death
         return await call(method, *params, **settings)
 
     patch.setattr(client, "call", die)
@@ -171,12 +172,12 @@ async def test_a_snapshot_interrupted_anywhere_is_whole_or_known_to_be_ours(
         if method.rpartition(".")[2].startswith("set_"):
             count += 1
             if count == broken + 1:
-                raise KeyboardInterrupt
+                raise Death
         return await call(method, *params, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(client, "call", die)
-        with suppress(KeyboardInterrupt):
+        with suppress(Death):
             await snapshot.run(snapshot_action(vm), tools)
     (seen,) = (await eyes.now()).vms[vm].snapshots
     if seen.marks is None:
@@ -188,6 +189,27 @@ async def test_a_snapshot_interrupted_anywhere_is_whole_or_known_to_be_ours(
     assert view.vms[vm].snapshots == ()
     assert view.orphans == view.strays == ()
     assert await everything(client) == before
+
+
+@pytest.mark.parametrize("last", ["VM.set_other_config", "VM.set_name_label"])
+async def test_a_cancel_does_not_part_the_last_marks_from_the_name(
+    eyes, tools, vm, client, monkeypatch, last
+):
+    call = client.call
+    running = asyncio.create_task(snapshot.run(snapshot_action(vm), tools))
+
+    async def cancelled_within(method, *params, **settings):
+        if method == last:
+            running.cancel()
+            await asyncio.sleep(0)
+        return await call(method, *params, **settings)
+
+    monkeypatch.setattr(client, "call", cancelled_within)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (seen,) = (await eyes.now()).vms[vm].snapshots
+    assert seen.marks is not None
+    assert seen.name == "[reconciler] web"
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -210,12 +232,12 @@ async def test_a_clean_interrupted_anywhere_is_finished_by_the_next(
         if method.startswith("Async.") or method.rpartition(".")[2].startswith("set_"):
             count += 1
             if count == broken + 1:
-                raise KeyboardInterrupt
+                raise Death
         return await call(method, *params, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(client, "call", die)
-        with suppress(KeyboardInterrupt):
+        with suppress(Death):
             await clean_snapshot.run(clean_of(vm, seen), tools)
     view = await eyes.now()
     for left in view.vms[vm].snapshots:
@@ -311,7 +333,7 @@ async def test_an_older_pool_takes_what_is_left_out_and_loses_it_again(
     first, second = (disk.uuid for disk in (await eyes.now()).vms[vm].disks)
     code = "MESSAGE_PARAMETER_COUNT_MISMATCH"
     lab.faults.add("rpc:Async.VM.snapshot", FailCall(code, ("VM.snapshot", "2", "3")))
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch, suppress(Death):
         dying(patch, client, broken)
         await snapshot.run(snapshot_action(vm, without=(second,)), tools)
     for seen in (await eyes.now()).vms[vm].snapshots:
@@ -374,7 +396,7 @@ async def test_memory_interrupted_anywhere_is_cleaned_by_the_next(
     if step == "clean":
         await snapshot.run(taking, tools)
         (seen,) = (await eyes.now()).vms[vm].snapshots
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch, suppress(Death):
         dying(patch, client, broken)
         if step == "make":
             await snapshot.run(taking, tools)

@@ -16,6 +16,10 @@ JOB = JobId("11111111-1111-4111-8111-111111111111")
 SCHEDULES = (ScheduleId("22222222-2222-4222-8222-222222222222"), ScheduleId("nightly"))
 
 
+class Death(BaseException):
+    """The process ends here. (An interrupt from the keyboard would end the event loop itself.)"""
+
+
 class Eyes:
     """An observer of the lab and what it last published."""
 

@@ -17,6 +17,8 @@ Its marks do not list them either.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from reconciler.clock import Clock
@@ -31,7 +33,7 @@ from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, Marks
 from reconciler.plan.actions import Snapshot
 from reconciler.plan.reasons import Reason
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.errors import XapiFailure
+from reconciler.xapi.errors import XapiError, XapiFailure
 from reconciler.xapi.records import HINDERS_SNAPSHOT, VbdRecord, VdiRecord, VmRecord
 from reconciler.xapi.tasks import run_async
 from reconciler.xapi.wire import Json
@@ -40,6 +42,8 @@ _SNAPSHOT_S = 3600.0
 """XAPI itself waits for other operations of the VM before it begins."""
 _WITH_MEMORY = frozenset({"Running", "Suspended"})
 """Of a paused VM, XAPI keeps no memory; one that is halted has none."""
+_GRACE_S = 5.0
+"""For what is under way when the step is cancelled; cancelling takes effect within ten seconds."""
 _AHEAD_MAX = timedelta(minutes=5)
 _NOT_BACKED_UP = "[NOBAK]"
 """In a disk's name: leave it out. Xen Orchestra's word for it."""
@@ -154,5 +158,20 @@ async def _mark(
         config = write_disk_marks(marks, disk.uuid, disk.other_config)
         await client.call("VDI.set_other_config", disk.ref, {**config})
     config = write_marks(marks, snapshot.uuid, snapshot.other_config)
-    await client.call("VM.set_other_config", snapshot.ref, {**config})
-    await client.call("VM.set_name_label", snapshot.ref, f"[reconciler] {vm.name}")
+    whole = asyncio.ensure_future(_make_whole(client, snapshot.ref, config, vm.name))
+    try:
+        await asyncio.shield(whole)
+    except asyncio.CancelledError:
+        with contextlib.suppress(XapiError, TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await whole
+        raise
+
+
+async def _make_whole(
+    client: XapiClient, ref: str, config: Mapping[str, str], vm_name: str
+) -> None:
+    """Put the last marks and the final name on a snapshot. Once begun, a cancel does not part the
+    two: a whole snapshot that is called unfinished would be somebody's riddle until it goes."""
+    await client.call("VM.set_other_config", ref, {**config})
+    await client.call("VM.set_name_label", ref, f"[reconciler] {vm_name}")
