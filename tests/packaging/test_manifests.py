@@ -42,11 +42,6 @@ def rights(name: str) -> set[tuple[str, str, str]]:
     }
 
 
-def test_every_kind_is_applied_with_the_rest() -> None:
-    (kustomization,) = documents(ROOT / "crds" / "kustomization.yaml")
-    assert kustomization["resources"] == sorted(render_crds())
-
-
 @pytest.mark.parametrize("one", roles(), ids=lambda one: one["metadata"]["name"])
 def test_no_role_says_everything(one: Object) -> None:
     for rule in one["rules"]:
