@@ -15,6 +15,7 @@ from reconciler.clock import Clock
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired, Pool, Remote, SecretRef
 from reconciler.executor.executor import Executor
+from reconciler.executor.hands import Hands, OwnHands
 from reconciler.executor.records import Records
 from reconciler.executor.run_keeper import RunKeeper, RunLines
 from reconciler.executor.transfers import Transfer
@@ -38,7 +39,8 @@ class Reconciler:
     desired: the mailbox a door fills. act: False observes and plans and changes nothing anywhere.
     records: path of the history file, None for none that lasts. owner: names this process in it.
     lines: where the log's lines of runs arrive, to be kept with the history. permit: asked right
-    before anything on a pool or remote is changed; None: it always may be.
+    before anything on a pool or remote is changed; None: it always may be. hands: given this
+    process's own, says who carries actions out.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Reconciler:
         owner: str | None = None,
         lines: RunLines | None = None,
         permit: Permit | None = None,
+        hands: Callable[[Hands], Hands] = lambda own: own,
     ) -> None:
         self._clock = clock
         self._act = act
@@ -63,11 +66,10 @@ class Reconciler:
         self._loop = Loop(desired, self._gather.observed, progress, self._tally, clock)
         self._lines = lines
         self._executor = Executor(
-            desired,
             self._loop.report,
             progress,
             self._tally,
-            self.connections,
+            hands(OwnHands(desired, self.connections, clock)),
             self._records,
             clock,
         )

@@ -1,7 +1,8 @@
 """Actions happen here: what the plan wants and `admit` lets in is run, and its end is noted.
 
-The one place that starts tasks for actions. A step may fail in any way; only `verdict.py` says
-what a failure means. What a step did is never reported to the planner: it is observed.
+The one place that starts tasks for actions; `hands.py` says who carries them out. A step may fail
+in any way; only `verdict.py` says what a failure means. What a step did is never reported to the
+planner: it is observed.
 """
 
 import asyncio
@@ -14,18 +15,12 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from reconciler.clock import Clock, wait_until
-from reconciler.connections import Connections
 from reconciler.desired.state import Desired
-from reconciler.executor.dispatch import carry_out
-from reconciler.executor.export_slots import ExportSlot, ExportSlots
-from reconciler.executor.rates import Rates
-from reconciler.executor.readings import Readings
+from reconciler.executor.hands import Hands, Party
 from reconciler.executor.records import Records
-from reconciler.executor.stalls import stall_watch
-from reconciler.executor.tools import Tools
 from reconciler.executor.transfers import Gauge, Transfers
 from reconciler.executor.verdict import verdict
-from reconciler.ids import ActionId, JobName
+from reconciler.ids import ActionId
 from reconciler.latest import Latest
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.plan.actions import Action, Sending, id_of, run_of
@@ -35,14 +30,10 @@ from reconciler.plan.plan import Cancel
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
 from reconciler.status.tally import Tally
-from reconciler.transfer.block_codec import BlockWorkers
 
 log = structlog.get_logger(__name__)
 
 V = TypeVar("V")
-
-_Shared = tuple[Readings, ExportSlot]
-"""What the actions of one party have in common."""
 
 _MEMORY = timedelta(days=1)  # longer than any back-off: what is forgotten counts as never tried
 
@@ -52,27 +43,22 @@ class Executor:
 
     def __init__(
         self,
-        desired: Latest[Desired],
         report: Latest[Report | None],
         progress: Latest[Progress],
         tally: Latest[Tally],
-        connections: Connections,
+        hands: Hands,
         records: Records,
         clock: Clock,
     ) -> None:
         self.transfers = Transfers()
-        self._desired = desired
         self._report = report
         self._progress = progress
         self._tally = tally
-        self._connections = connections
+        self._hands = hands
         self._records = records
         self._clock = clock
         self._tasks: dict[ActionId, asyncio.Task[None]] = {}
         self._cancelled: dict[ActionId, Cancel] = {}
-        self._export_slots = ExportSlots(desired)
-        self._rates = Rates(desired)
-        self._block_workers = BlockWorkers()
 
     async def run(self) -> None:
         """Follow the plan for ever."""
@@ -116,40 +102,31 @@ class Executor:
                 claims={**progress.claims, **dict(zip(ids, claims, strict=True))},
             )
         )
-        readings = Readings(
-            group,
-            party,
-            detach_s=_detach_s(party, desired),
-            stall_s=self._stall_s(party[0]),
-            rates=self._rates.of(party[0]),
-        )
-        shared = readings, self._export_slots.of_party(party)
+        taken = self._hands.take(group, party, desired)
         for id_, action in zip(ids, party, strict=True):
             self._tasks[id_] = group.create_task(
-                self._take_part(action, started_at, shared), name=id_
+                self._take_part(action, started_at, taken), name=id_
             )
 
-    async def _take_part(self, action: Action, started_at: datetime, shared: _Shared) -> None:
-        id_ = id_of(action)
+    async def _take_part(self, action: Action, started_at: datetime, party: Party) -> None:
         gauge = self.transfers.begin(action, started_at)
         attempt: Attempt | None = None
         try:
-            with shared[0].taking_part(id_), shared[0].pacing.felt():
-                attempt = await self._carry_out(action, gauge, started_at, shared)
+            with party.taking_part(action):
+                attempt = await self._carry_out(action, gauge, started_at, party)
         finally:
             self._note_end(action, attempt or self._attempt(action, None))
 
     async def _carry_out(
-        self, action: Action, gauge: Gauge, started_at: datetime, shared: _Shared
+        self, action: Action, gauge: Gauge, started_at: datetime, party: Party
     ) -> Attempt:
-        """Run one step to its end. Only a cancelled process lets an exception out."""
+        """See one action to its end. Only a cancelled process lets an exception out."""
         try:
             gauge.row = self._records.new_row()
             await self._records.begin(gauge.row, action, started_at)
             bind_contextvars(run=run_of(action), action=id_of(action))
             log.info("action started", **_fields(action), reason=action.reason)
-            async with stall_watch(gauge, self._stall_s(action), shared[0].pacing):
-                await carry_out(action, self._tools(gauge, shared))
+            await party.carry_out(action, gauge)
         except asyncio.CancelledError:
             cancel = self._cancelled.get(id_of(action))
             attempt = self._attempt(action, cancel)
@@ -174,23 +151,6 @@ class Executor:
             log.info("action ended", **_fields(action), bytes=gauge.done_bytes)
             await self._note_record(action, attempt, gauge, "Succeeded")
         return attempt
-
-    def _stall_s(self, action: Action) -> float | None:
-        job = self._desired.value.jobs.get(getattr(action, "job", None) or JobName(""))
-        stall = None if job is None else job.settings.timeouts.stall
-        return None if stall is None else stall.total_seconds()
-
-    def _tools(self, gauge: Gauge, shared: _Shared) -> Tools:
-        readings, export_slot = shared
-        return Tools(
-            clock=self._clock,
-            gauge=gauge,
-            pool=self._connections.pool,
-            remote=self._connections.remote,
-            export_slot=export_slot,
-            readings=readings,
-            block_workers=self._block_workers,
-        )
 
     def _before(self, action: Action) -> Attempt | None:
         return self._progress.value.ended.get(id_of(action))
@@ -245,14 +205,6 @@ class Executor:
             gauge.row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
         )
         await asyncio.shield(written)
-
-
-def _detach_s(party: Sequence[Action], desired: Desired) -> float | None:
-    """For how long one of a party may hold up the others; None: for ever."""
-    name = party[0].job if isinstance(party[0], Sending) else None
-    job = desired.jobs.get(name) if name is not None else None
-    detach = job.settings.detach if job is not None else None
-    return None if detach is None else detach.total_seconds()
 
 
 def _without(entries: Mapping[ActionId, V], id_: ActionId) -> dict[ActionId, V]:

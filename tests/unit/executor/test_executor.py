@@ -11,6 +11,7 @@ from reconciler.clock import SteppedClock
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired, LocalPlace, Remote
 from reconciler.executor.executor import Executor
+from reconciler.executor.hands import OwnHands
 from reconciler.executor.records import Records, read_tries
 from reconciler.ids import RemoteName, VmUuid
 from reconciler.latest import Latest
@@ -48,14 +49,9 @@ class Bench:
         mailbox = Latest(self.desired)
         self.connections = Connections(mailbox, lambda _: "")
         self.records = Records(self.history, "test")
+        hands = OwnHands(mailbox, self.connections, self.clock)
         self.executor = Executor(
-            mailbox,
-            self.report,
-            self.progress,
-            self.tally,
-            self.connections,
-            self.records,
-            self.clock,
+            self.report, self.progress, self.tally, hands, self.records, self.clock
         )
 
     def clean(self, *names: str) -> CleanFiles:
