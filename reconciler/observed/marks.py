@@ -1,8 +1,9 @@
 """What snapshots say about themselves in XAPI's `other_config`: written by one step, read by all.
 
 Where Xen Orchestra has a key for something, it is used, so that its tools understand our snapshots.
-Three keys are ours alone: who owns the snapshot, which object the marks were written for, and all
-the schedules it answers (Xen Orchestra's key holds one).
+Five keys are ours alone: who owns the snapshot, which object the marks were written for, all the
+schedules it answers (Xen Orchestra's key holds one), the disks it was made of, and whether it is a
+restore point itself.
 
 Marks are copied by XAPI whenever an object is: a VM reverted to a marked snapshot carries them,
 and so does every snapshot a person takes of that VM afterwards. So marks name the very object that
@@ -29,6 +30,7 @@ OWNER_KEY = "reconciler:owner"
 SELF_KEY = "reconciler:self"
 SCHEDULES_KEY = "reconciler:schedules"
 DISKS_KEY = "reconciler:disks"
+ROLLING_KEY = "reconciler:rolling"
 OWNER = "reconciler"
 
 JOB_KEY = "xo:backup:job"
@@ -55,6 +57,7 @@ MARK_KEYS = frozenset(
         SELF_KEY,
         SCHEDULES_KEY,
         DISKS_KEY,
+        ROLLING_KEY,
         JOB_KEY,
         SCHEDULE_KEY,
         DATETIME_KEY,
@@ -98,6 +101,7 @@ def write_marks(marks: Marks, of: str, other_config: Mapping[str, str]) -> dict[
         QCOW2_FIX_KEY: "true",
         SCHEDULES_KEY: ",".join(marks.schedules),
         DISKS_KEY: ",".join(marks.disks),
+        **({ROLLING_KEY: "true"} if marks.rolling else {}),
         OWNER_KEY: OWNER,
         SELF_KEY: of,
     }
@@ -123,6 +127,7 @@ def read_marks(other_config: Mapping[str, str], of: str) -> Marks | None:
         stamp=parse_datetime(other_config.get(DATETIME_KEY, "")),
         vm=VmUuid(_uuid(other_config, VM_KEY)),
         disks=tuple(DiskUuid(part) for part in _list(other_config, DISKS_KEY, UUID)),
+        rolling=ROLLING_KEY in other_config,
     )
 
 

@@ -48,7 +48,7 @@ class Marks:
     stamp: when it was taken, and the name of the restore point that will be made from it.
     schedules: those whose slots this snapshot answers; empty for a run that was asked for by hand.
     disks: the live disks it was made of, so that one that went missing is missed; empty if it
-    does not say.
+    does not say. rolling: it was made to be a restore point itself, whatever becomes of its job.
     """
 
     job: JobId
@@ -56,6 +56,7 @@ class Marks:
     stamp: Stamp
     vm: VmUuid
     disks: tuple[DiskUuid, ...] = ()
+    rolling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Snapshot:
     """Snapshot one VM and mark it.
 
     after: stamp of the newest point or snapshot, to stay above. without: disks that are left out.
+    rolling: it is the restore point itself (mode Snapshot), not what one is made from.
     """
 
     verb: ClassVar[str] = "snapshot"
@@ -79,20 +80,16 @@ class Snapshot:
     after: Stamp | None = None
     consistency: Consistency = Consistency.CRASH
     without: tuple[DiskUuid, ...] = ()
+    rolling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """Make the restore point of one snapshot on one remote. due: the oldest debt it settles.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sending:
+    """What all that makes a restore point of one snapshot says. due: the oldest debt it settles."""
 
-    disks: all of the point, `AlreadyExported` ones included. blocks: they lie as blocks there.
-    """
-
-    verb: ClassVar[str] = "export"
     destructive: ClassVar[bool] = False
 
     pool: PoolName
-    remote: RemoteName
     vm: VmUuid
     vm_name: str
     job: JobName
@@ -100,9 +97,21 @@ class Export:
     schedules: tuple[ScheduleId, ...]
     snapshot: SnapshotUuid
     stamp: Stamp
-    disks: tuple[DiskExport, ...]
     due: datetime
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export(_Sending):
+    """Make the restore point of one snapshot on one remote.
+
+    disks: all of the point, `AlreadyExported` ones included. blocks: they lie as blocks there.
+    """
+
+    verb: ClassVar[str] = "export"
+
+    remote: RemoteName
+    disks: tuple[DiskExport, ...]
     blocks: bool = False
 
     @property
@@ -225,30 +234,19 @@ class RestoreDisk:
     reason: Reason = Reason.REQUESTED
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive(_Sending):
     """Make the restore point of one snapshot on one remote as one archive of the whole VM."""
 
     verb: ClassVar[str] = "export"
-    destructive: ClassVar[bool] = False
 
-    pool: PoolName
     remote: RemoteName
-    vm: VmUuid
-    vm_name: str
-    job: JobName
-    job_id: JobId
-    schedules: tuple[ScheduleId, ...]
-    snapshot: SnapshotUuid
-    stamp: Stamp
     compression: Compression
-    due: datetime
-    reason: Reason
     estimate_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Replicate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate(_Sending):
     """Bring the replica on an SR up to one snapshot.
 
     target_pool: of the SR. replica: the VM to update, None to make a new one. base: the replica's
@@ -257,45 +255,23 @@ class Replicate:
     """
 
     verb: ClassVar[str] = "replicate"
-    destructive: ClassVar[bool] = False
 
-    pool: PoolName
     target_pool: PoolName
     sr: SrUuid
-    vm: VmUuid
-    vm_name: str
-    job: JobName
-    job_id: JobId
-    schedules: tuple[ScheduleId, ...]
-    snapshot: SnapshotUuid
-    stamp: Stamp
     replica: VmUuid | None
     base: Stamp | None
     disks: tuple[DiskExport, ...]
-    due: datetime
-    reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class CopyVm:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyVm(_Sending):
     """Import one snapshot whole into an SR, as a VM of its own."""
 
     verb: ClassVar[str] = "replicate"
-    destructive: ClassVar[bool] = False
 
-    pool: PoolName
     target_pool: PoolName
     sr: SrUuid
-    vm: VmUuid
-    vm_name: str
-    job: JobName
-    job_id: JobId
-    schedules: tuple[ScheduleId, ...]
-    snapshot: SnapshotUuid
-    stamp: Stamp
     compression: Compression
-    due: datetime
-    reason: Reason
     estimate_bytes: int = 0
 
 
@@ -368,7 +344,7 @@ _CIRCUMSTANCES = frozenset(
     {"due", "reason", "vm_name", "job", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
-    Snapshot: frozenset({"schedules", "consistency", "without"}),
+    Snapshot: frozenset({"schedules", "consistency", "without", "rolling"}),
     Export: frozenset({"schedules", "disks", "blocks"}),
     Archive: frozenset({"schedules"}),
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),

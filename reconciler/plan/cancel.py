@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from reconciler.desired.state import AfterCancel
 from reconciler.ids import ScheduleId, instant_of, run_id
 from reconciler.observed.progress import Mode, PlaceKind
-from reconciler.plan.actions import Sending, Snapshot, id_of
+from reconciler.plan import due
+from reconciler.plan.actions import Sending, id_of
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import Scope, Target, vm_at
@@ -62,17 +63,7 @@ def end_snapshot(world: World, scope: Scope, draft: Draft, *, wanted: bool) -> N
     """
     if world.mode_on_pool(scope.pool, scope.vm.uuid) is not Mode.APPEND:
         return
-    action = Snapshot(
-        pool=scope.pool,
-        vm=scope.vm.uuid,
-        vm_name=scope.vm.name,
-        job=scope.job.name,
-        job_id=scope.job.id,
-        schedules=(),
-        due=draft.now,
-        reason=Reason.SCHEDULED,
-        after=scope.newest_stamp,
-    )
+    action = due.snapshot_of(scope, due=draft.now, reason=Reason.SCHEDULED)
     started_at = world.observed.progress.running.get(id_of(action))
     if started_at is None:
         return

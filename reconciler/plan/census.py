@@ -1,8 +1,8 @@
 """How many restore points there are, wherever they lie: what a deletion is measured against."""
 
-from reconciler.desired.state import Desired, JobMode
+from reconciler.desired.state import Desired, Job, JobMode
 from reconciler.observed.chain import History
-from reconciler.observed.pool import PoolView
+from reconciler.observed.pool import Marks, PoolView
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import ReplicaState
 from reconciler.observed.state import Observed
@@ -22,9 +22,13 @@ def points_total(desired: Desired, observed: Observed) -> int:
         total += sum(
             each.job in jobs and each.state is ReplicaState.WHOLE for each in pool.replicas
         )
-        rolling = {id_ for id_, job in jobs.items() if job.mode is JobMode.SNAPSHOT}
-        for vm in pool.vms.values() if rolling else ():
-            total += sum(
-                each.marks is not None and each.marks.job in rolling for each in vm.snapshots
-            )
+        total += sum(
+            each.marks is not None and _is_point(jobs.get(each.marks.job), each.marks)
+            for vm in pool.vms.values()
+            for each in vm.snapshots
+        )
     return total
+
+
+def _is_point(job: Job | None, marks: Marks) -> bool:
+    return job is not None and (job.mode is JobMode.SNAPSHOT or marks.rolling)

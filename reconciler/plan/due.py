@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from reconciler.desired.state import Consistency, Job
+from reconciler.desired.state import Consistency, Job, JobMode
 from reconciler.ids import DiskUuid, ScheduleId, Stamp, run_id, stamp_of
 from reconciler.observed.pool import Vm
 from reconciler.plan.actions import Snapshot
@@ -143,12 +143,8 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
         if not _covers(newest, slot)
     }
     requests = [target.requested for target in open_at if target.requested is not None]
-    action = Snapshot(
-        pool=scope.pool,
-        vm=scope.vm.uuid,
-        vm_name=scope.vm.name,
-        job=scope.job.name,
-        job_id=scope.job.id,
+    action = snapshot_of(
+        scope,
         schedules=tuple(
             slot.schedule.id
             for slot in promised
@@ -160,9 +156,6 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
         ),
         due=min([*(slot.at for slot in owed.values()), *requests]),
         reason=_reason(scope, owed.values()) if owed else Reason.REQUESTED,
-        after=scope.newest_stamp,
-        consistency=_consistency(scope),
-        without=excluded_disks(scope.job, scope.vm),
     )
     obstacle = _obstacle(scope, open_at)
     if obstacle is None:
@@ -170,6 +163,26 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
     else:
         draft.hold(_subject(scope), obstacle.reason, obstacle.why, action)
     return True
+
+
+def snapshot_of(
+    scope: Scope, *, due: datetime, reason: Reason, schedules: tuple[ScheduleId, ...] = ()
+) -> Snapshot:
+    """Return the action that snapshots a VM for a job. Its id is right whatever it is for."""
+    return Snapshot(
+        pool=scope.pool,
+        vm=scope.vm.uuid,
+        vm_name=scope.vm.name,
+        job=scope.job.name,
+        job_id=scope.job.id,
+        schedules=schedules,
+        due=due,
+        reason=reason,
+        after=scope.newest_stamp,
+        consistency=_consistency(scope),
+        without=excluded_disks(scope.job, scope.vm),
+        rolling=scope.job.mode is JobMode.SNAPSHOT,
+    )
 
 
 def _is_open(target: Target, newest: MarkedSnapshot | None) -> bool:

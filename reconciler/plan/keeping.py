@@ -57,7 +57,7 @@ def keeping(desired: Desired, observed: Observed, plan: Plan, now: datetime) -> 
         for scope in scopes_of(world, job):
             if scope.matched:
                 chosen.add(scope.vm.uuid)
-                for target in scope.targets:
+                for target in scope.holders:
                     found += _at(world, scope, target, fates)
         found += _of_no_vm(world, job, chosen)
     return tuple(sorted(found, key=lambda each: (each.job, each.vm_name, each.place, each.stamp)))
@@ -142,13 +142,15 @@ def _at(
         because: Sequence[str] = rules.get(id(point), [_DAMAGED])
         if not because:
             name = _name_at(target.site, scope.vm.uuid, point)
-            because = fates.get(name, (_SUSPENDED if scope.job.suspend else _IN_THE_WAY,))
+            stays = _GONE_ON_FROM if target is scope.rolled else _IN_THE_WAY
+            because = fates.get(name, (_SUSPENDED if scope.job.suspend else stays,))
         yield _kept(scope.job, scope.vm.uuid, scope.vm.name, target.site, point, because)
 
 
 _DAMAGED = "it cannot be restored, and does not count: a person decides"
 _SUSPENDED = "the job is suspended"
 _IN_THE_WAY = "nothing leaves here before the VM has its new point, and all of it was read"
+_GONE_ON_FROM = "the next backup goes on from it, or not all of the job's destinations are seen"
 _NOT_CHOSEN = "the job does not choose its VM any more, or the VM was not seen"
 _OF_NO_SCHEDULE = "made by hand, or for a schedule that the job has no more"
 

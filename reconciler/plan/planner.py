@@ -155,7 +155,7 @@ def _plan_job(world: World, job: Job, draft: Draft) -> None:
         _plan_vm(world, scope, (slots, owed), request, draft)
         if scope.matched:
             matched += 1
-            for target in scope.targets:
+            for target in scope.holders:
                 ledger = ledgers.setdefault(target.site.key, retention.Ledger())
                 retention.rule(world, scope, target, ledger, draft)
         superseded.rule(world, scope, draft)

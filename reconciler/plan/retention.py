@@ -11,6 +11,10 @@ case:
 - the newest good ones, as many as the guard's `goodMin` says.
 
 New before old: a VM that is owed a point at a destination loses none there.
+
+Snapshots that a job made while its mode was Snapshot are restore points for as long as they stand,
+whatever its mode is now. No new ones come, so that counts (`last: 7`) keep what they kept; and one
+that the next backup goes on from stays until that one is made.
 """
 
 from collections.abc import Sequence, Set
@@ -27,7 +31,7 @@ from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import MarkedSnapshot, Scope, Target, vm_at
 from reconciler.plan.slots import Point
-from reconciler.plan.superseded import clean_snapshot
+from reconciler.plan.superseded import clean_snapshot, unneeded
 from reconciler.plan.world import CLOCK_TOLERANCE, World
 
 Deletion = Prune | PruneReplica | CleanSnapshot
@@ -64,11 +68,14 @@ def rule(world: World, scope: Scope, target: Target, ledger: Ledger, draft: Draf
         return
     may = _may_prune(target, target.history)
     doomed = _without_spared(scope, target, doomed, good, draft if may else None)
+    if target is scope.rolled:
+        free = unneeded(world, scope)
+        doomed = [point for point in doomed if point in free]
     gone = {id(point) for point in doomed}
     stays = [point for point in target.points if id(point) not in gone]
     ledger.kept.append((scope.vm.uuid, stays))
     ledger.going.append(len(doomed))
-    if may:
+    if may and doomed:
         ledger.prunes.append(tuple(_deletions(scope, target, doomed)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.desired.state import Job
+from reconciler.desired.state import Job, JobMode
 from reconciler.ids import (
     DiskUuid,
     PoolName,
@@ -26,7 +26,7 @@ from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.reasons import Reason, reason_of
-from reconciler.plan.sites import Site, sites_of
+from reconciler.plan.sites import Site, pool_site, sites_of
 from reconciler.plan.slots import Point, Slot
 from reconciler.plan.world import Obstacle, World, obstacle_at
 
@@ -96,8 +96,10 @@ class Target:
 class Scope:
     """One job and one VM. matched: the job's selector chooses it; else only leftovers count.
 
-    snapshots: marked for the job, oldest first. judged: the points that retention has judged last,
-    by instants and schedules, and the positions of those that stay.
+    snapshots: marked for the job, oldest first. rolled: where those of them are points that the
+    job made in mode Snapshot, which it is not in any more: nothing is owed there, and what lies
+    there leaves as points do; None if there are none. judged: the points that retention has judged
+    last, by instants and schedules, and the positions of those that stay.
     """
 
     job: Job
@@ -106,9 +108,15 @@ class Scope:
     matched: bool
     snapshots: tuple[MarkedSnapshot, ...]
     targets: tuple[Target, ...]
+    rolled: Target | None = None
     judged: tuple[list[datetime], list[tuple[ScheduleId, ...]], Set[int]] | None = None
     _newest: MarkedSnapshot | None = None
     _newest_is_known: bool = field(default=False)
+
+    @property
+    def holders(self) -> tuple[Target, ...]:
+        """All that holds restore points of the job: its destinations, and what was one."""
+        return self.targets if self.rolled is None else (*self.targets, self.rolled)
 
     @property
     def enrolled(self) -> bool:
@@ -181,7 +189,8 @@ def scopes_of(world: World, job: Job) -> Iterable[Scope]:
                 continue
             chosen.add(uuid)
             targets = tuple(_target(world, job, site, vm, snapshots) for site in sites)
-            yield Scope(job, pool, vm, matched, snapshots, targets)
+            rolled = _rolled(world, job, pool, vm, snapshots)
+            yield Scope(job, pool, vm, matched, snapshots, targets, rolled)
 
 
 def vm_at(vm_name: str, site: Site) -> str:
@@ -210,14 +219,31 @@ def _target(
                 replicas,
             )
         case PoolView():
-            busy = Obstacle(Reason.VM_BUSY, "an operation on the VM is under way")
-            return Target(
-                site,
-                History(vm.uuid, site.view.as_of),
-                snapshots,
-                busy if vm.busy else site.obstacle,
-                world.mode_on_pool(site.pool, vm.uuid) is Mode.APPEND,
-            )
+            return _on_pool(world, site, site.view, vm, snapshots)
+
+
+def _rolled(
+    world: World, job: Job, pool: PoolName, vm: Vm, snapshots: tuple[MarkedSnapshot, ...]
+) -> Target | None:
+    if job.mode is JobMode.SNAPSHOT or not any(each.marks.rolling for each in snapshots):
+        return None
+    site = pool_site(world, pool, frozenset())
+    assert isinstance(site.view, PoolView), "its snapshots were seen"
+    points = tuple(each for each in snapshots if each.marks.rolling)
+    return _on_pool(world, site, site.view, vm, points)
+
+
+def _on_pool(
+    world: World, site: Site, view: PoolView, vm: Vm, points: tuple[MarkedSnapshot, ...]
+) -> Target:
+    busy = Obstacle(Reason.VM_BUSY, "an operation on the VM is under way")
+    return Target(
+        site,
+        History(vm.uuid, view.as_of),
+        points,
+        busy if vm.busy else site.obstacle,
+        world.mode_on_pool(site.pool, vm.uuid) is Mode.APPEND,
+    )
 
 
 def _on_remote(world: World, job: Job, site: Site, view: RemoteView, vm: Vm) -> Target:

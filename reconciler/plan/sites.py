@@ -57,10 +57,7 @@ class Site:
 def sites_of(world: World, job: Job, pool: PoolName) -> tuple[Site, ...]:
     """Return the destinations of a job for VMs of a pool; one that it names twice, once."""
     if job.mode is JobMode.SNAPSHOT:
-        everything = frozenset(schedule.id for schedule in job.schedules)
-        view = world.pool(pool)
-        obstacle = view if isinstance(view, Obstacle) else None
-        return (Site(PlaceKind.POOL, pool, f"pool {pool}", everything, view, obstacle),)
+        return (pool_site(world, pool, frozenset(schedule.id for schedule in job.schedules)),)
     found: dict[tuple[PlaceKind, str], Site] = {}
     for destination in job.destinations:
         site = _site(world, job, destination, pool)
@@ -69,6 +66,13 @@ def sites_of(world: World, job: Job, pool: PoolName) -> tuple[Site, ...]:
             site = replace(site, schedules=site.schedules | known.schedules)
         found[site.kind, site.name] = site
     return tuple(found.values())
+
+
+def pool_site(world: World, pool: PoolName, schedules: frozenset[ScheduleId]) -> Site:
+    """Return a pool as a place where snapshots are the restore points."""
+    view = world.pool(pool)
+    obstacle = view if isinstance(view, Obstacle) else None
+    return Site(PlaceKind.POOL, pool, f"pool {pool}", schedules, view, obstacle)
 
 
 def all_sites(world: World, job: Job) -> Iterable[Site]:

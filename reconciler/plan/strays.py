@@ -30,7 +30,8 @@ def clean_unmarked(world: World, pool: PoolName, view: PoolView, draft: Draft) -
 def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
     """Plan to remove snapshots whose VM is gone, once their point is at a destination.
 
-    One that is nowhere else holds the last there is of its VM: a person decides about that.
+    One that is nowhere else holds the last there is of its VM, and one that was made in mode
+    Snapshot is a restore point itself: a person decides about those.
     """
     for snapshot in view.strays:
         marks = snapshot.marks
@@ -38,12 +39,17 @@ def clean_strays(world: World, pool: PoolName, view: PoolView, draft: Draft) -> 
             if _is_ours(world, _job_in_name(snapshot)):
                 draft.do(_clean(pool, None, "", snapshot, Reason.SNAPSHOT_ORPHANED))
         elif _is_ours(world, marks.job) and world.mode_on_pool(pool, marks.vm) is None:
-            if _has_point(world, marks, pool):
+            if _has_point(world, marks, pool) and not marks.rolling:
                 draft.do(
                     _clean(pool, marks.vm, snapshot.name, snapshot, Reason.SNAPSHOT_SUPERSEDED)
                 )
             else:
-                why = f"the VM of {snapshot.name} is gone, and no remote has the point of this one"
+                why = f"the VM of {snapshot.name} is gone, and "
+                why += (
+                    "this snapshot is a restore point"
+                    if marks.rolling
+                    else "no remote has the point of this one"
+                )
                 draft.hold(f"pool {pool}", Reason.SNAPSHOT_ORPHANED, why)
 
 

@@ -23,27 +23,38 @@ from reconciler.plan.world import World
 def rule(world: World, scope: Scope, draft: Draft) -> None:
     """Plan to remove snapshots of a job that no destination needs any more.
 
-    Needed is the newest one while some destination lacks its point, and each one of which a disk
-    is the tip of a chain on some remote of the job, or what a replica on some SR equals: the next
-    delta stands on it. While a destination (or the VM's part of it) is not seen, all are kept. A
-    job whose manifest has problems may have destinations that nobody can read of just now: its
+    A job whose manifest has problems may have destinations that nobody can read of just now: its
     oldest snapshot, probably their base, stays too (only that one: a full backup costs less than a
-    storage that snapshots have filled). In mode Snapshot they are the restore points: retention
-    decides.
+    storage that snapshots have filled). Of those that are restore points retention decides.
     """
     if not scope.snapshots or scope.job.mode is JobMode.SNAPSHOT or _is_plainly_needed(scope):
         return
-    if any(target.history is None for target in scope.targets) or scope.vm.busy:
-        return
-    if world.mode_on_pool(scope.pool, scope.vm.uuid) is not None:
-        return
-    exported = scope.newest_snapshot() if any(each.exporting for each in scope.targets) else None
-    needed = _bases(world, scope)
+    going = unneeded(world, scope)
     protected = scope.job.id in world.desired.protected_jobs
     for snapshot in scope.snapshots[1:] if protected else scope.snapshots:
-        if snapshot is exported or any(disk.uuid in needed for disk in snapshot.snapshot.disks):
-            continue
-        draft.do(clean_snapshot(scope, snapshot, Reason.SNAPSHOT_SUPERSEDED))
+        if snapshot in going and not snapshot.marks.rolling:
+            draft.do(clean_snapshot(scope, snapshot, Reason.SNAPSHOT_SUPERSEDED))
+
+
+def unneeded(world: World, scope: Scope) -> list[MarkedSnapshot]:
+    """Return the snapshots that no destination of a job needs, oldest first.
+
+    Needed is the newest one while some destination lacks its point, and each one of which a disk
+    is the tip of a chain on some remote of the job, or what a replica on some SR equals: the next
+    delta stands on it. While a destination (or the VM's part of it) is not seen, all are.
+    """
+    if any(target.history is None for target in scope.targets) or scope.vm.busy:
+        return []
+    if world.mode_on_pool(scope.pool, scope.vm.uuid) is not None:
+        return []
+    exported = scope.newest_snapshot() if any(each.exporting for each in scope.targets) else None
+    bases = _bases(world, scope)
+    return [
+        snapshot
+        for snapshot in scope.snapshots
+        if snapshot is not exported
+        and not any(disk.uuid in bases for disk in snapshot.snapshot.disks)
+    ]
 
 
 def _is_plainly_needed(scope: Scope) -> bool:

@@ -126,6 +126,14 @@ async def test_a_snapshot_is_made_marked_seen_and_cleaned(eyes, tools, vm, clien
     await clean_snapshot.run(clean_of(vm, seen), tools)  # again: all of it is done
 
 
+@pytest.mark.parametrize("rolling", [False, True])
+async def test_a_snapshot_says_whether_it_is_a_restore_point(eyes, tools, vm, rolling):
+    await eyes.until(lambda view: isinstance(view, PoolView))
+    await snapshot.run(snapshot_action(vm, rolling=rolling), tools)
+    (seen,) = (await eyes.now()).vms[vm].snapshots
+    assert seen.marks.rolling is rolling
+
+
 async def test_stamps_are_strictly_above_what_is_there(eyes, tools, vm, clock):
     running = asyncio.create_task(
         snapshot.run(snapshot_action(vm, after=stamp_of(NOW + timedelta(seconds=3))), tools)

@@ -142,9 +142,8 @@ def _snapshotted(vm: Vm, action: act.Snapshot, now: datetime) -> Vm:
         stamp = stamp_of(instant_of(action.after) + timedelta(seconds=1))
     taken_of = [disk for disk in vm.disks if disk.uuid not in action.without]
     assert taken_of, "a snapshot of nothing"
-    marks = Marks(
-        action.job_id, action.schedules, stamp, vm.uuid, tuple(disk.uuid for disk in taken_of)
-    )
+    disks = tuple(disk.uuid for disk in taken_of)
+    marks = Marks(action.job_id, action.schedules, stamp, vm.uuid, disks, action.rolling)
     taken = Snapshot(
         uuid=snapshot_uuid(vm.uuid, stamp, action.job_id),
         name=f"backup of {vm.name}",

@@ -55,7 +55,9 @@ def histories(observed: Observed) -> dict[tuple[RemoteName, VmUuid], History]:
 
 
 def whole_points(observed: Observed) -> set[PointName]:
-    """Name the points whose every disk can be followed to a full, begun merges aside; replicas."""
+    """Name the points whose every disk can be followed to a full, begun merges aside; replicas;
+    and snapshots that were made to be points.
+    """
     found: set[PointName] = set()
     for (remote, vm), history in histories(observed).items():
         chains = Chains(history.files)
@@ -69,6 +71,10 @@ def whole_points(observed: Observed) -> set[PointName]:
         for replica in view.replicas if isinstance(view, PoolView) else ():
             if replica.state is ReplicaState.WHOLE:
                 found.add((sr_place(pool, replica.sr, replica.vm).name, replica.vm, replica.stamp))
+        for vm in view.vms.values() if isinstance(view, PoolView) else ():
+            for snapshot in vm.snapshots:
+                if snapshot.marks is not None and snapshot.marks.rolling:
+                    found.add((f"pool {pool}", vm.uuid, snapshot.uuid))
     return found
 
 
@@ -228,9 +234,10 @@ def check_clean_snapshot(
         return
     assert snapshot.marks.vm == action.vm
     (job,) = (job for job in desired.jobs.values() if job.id == snapshot.marks.job)
-    if job.mode is JobMode.SNAPSHOT:
-        assert action.reason is Reason.RETENTION_EXCEEDED
+    if job.mode is JobMode.SNAPSHOT or snapshot.marks.rolling:
+        assert action.reason is Reason.RETENTION_EXCEEDED, "a restore point went by the way"
         check_rolls(snapshot.uuid, view.vms[action.vm], job, desired, now)
+    if job.mode is JobMode.SNAPSHOT:
         return
     uuids = {disk.uuid for disk in snapshot.disks if not is_excluded(disk, job, view, action.vm)}
     for remote in job.remotes:
@@ -277,6 +284,7 @@ def check_rolls(snapshot: SnapshotUuid, vm: Vm, job: Job, desired: Desired, now:
         for each in vm.snapshots
         if each.marks is not None
         and (each.marks.job, each.marks.vm) == (job.id, vm.uuid)
+        and (each.marks.rolling or job.mode is JobMode.SNAPSHOT)
         and {disk.disk for disk in each.disks} >= set(each.marks.disks)
     ]
     points = sorted(
@@ -302,6 +310,7 @@ def check_clean_stray(
     (stray,) = (each for each in view.strays if each.uuid == action.snapshot)
     marks = stray.marks
     if marks is not None:
+        assert not marks.rolling, "the last point of a VM that is gone was removed"
         (job,) = (job for job in desired.jobs.values() if job.id == marks.job)
         assert any(
             point.stamp == marks.stamp and point.job == job.id

@@ -268,6 +268,7 @@ def _vms(draw: st.DrawFn, vm: str, moments: dict[Any, list[dict[str, Any]]]) -> 
                         "lost": lost,
                         "unmarked": draw(_rarely),
                         "says_disks": draw(st.booleans()),
+                        "rolling": draw(_rarely),
                         "marked_for": "other" if draw(_rarely) else vm,
                     }
                 )
@@ -365,7 +366,9 @@ def situations(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
 
 @st.composite
 def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
-    """A job in sync whose retention has just become strict: much of it would be deleted."""
+    """A job in sync whose retention has just become strict: much of it would be deleted. Some were
+    in mode Snapshot a moment ago, and keep the snapshots that they made.
+    """
     now = MIDNIGHT + timedelta(hours=12)
     schedule = JobSchedule(
         "night",
@@ -375,6 +378,7 @@ def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
     )
     mode = draw(st.sampled_from((JobMode.INCREMENTAL, JobMode.INCREMENTAL, JobMode.SNAPSHOT)))
     rolling = mode is JobMode.SNAPSHOT
+    moved = not rolling and draw(st.booleans())
     job = Job(
         name=JobName("nightly"),
         id=JobId(uuid("job", "nightly")),
@@ -419,7 +423,15 @@ def crowded(draw: st.DrawFn) -> tuple[Desired, Observed, datetime]:
             "east": {
                 "srs": ["fast"],
                 "replicas": replicas,
-                "vms": {vm: {"snapshots": nights()[0 if rolling else -1 :]} for vm in VMS},
+                "vms": {
+                    vm: {
+                        "snapshots": [
+                            {**night, "rolling": rolling or moved}
+                            for night in nights()[0 if rolling or moved else -1 :]
+                        ]
+                    }
+                    for vm in VMS
+                },
             }
         },
         "remotes": {

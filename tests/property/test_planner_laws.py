@@ -12,7 +12,7 @@ from safety import check_is_safe, histories, prunes_in, whole_points
 from strategies import crowded, retentions, situations
 
 from reconciler.desired.retention import Retention
-from reconciler.desired.state import Approval, Desired, Job, PruneGuard
+from reconciler.desired.state import Approval, Desired, Job, JobMode, PruneGuard
 from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
@@ -241,7 +241,9 @@ def points_at(place: str, job: Job, observed: Observed) -> int:
         for each in view.replicas
     )
     on_pools = sum(
-        snapshot.marks is not None and snapshot.marks.job == job.id
+        snapshot.marks is not None
+        and snapshot.marks.job == job.id
+        and (snapshot.marks.rolling or job.mode is JobMode.SNAPSHOT)
         for view in views
         if f"pool {view.name}" == place
         for vm in view.vms.values()

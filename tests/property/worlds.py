@@ -241,6 +241,7 @@ def _snapshot(vm: str, part: Mapping[str, Any], disks: Mapping[str, int], names:
         disks=tuple(disk_uuid(vm, disk) for disk in taken_of)
         if part.get("says_disks", True)
         else (),
+        rolling=part.get("rolling", False),
     )
     return Snapshot(
         uuid=snapshot_uuid(vm_uuid(vm), stamp_of(at), job),

@@ -153,7 +153,14 @@ async def _mark(
     ]
     if snapshot.memory is not None:
         disks.append(await read_disk(client, snapshot.memory))
-    marks = Marks(action.job_id, action.schedules, stamp, action.vm, tuple(sorted(origins)))
+    marks = Marks(
+        action.job_id,
+        action.schedules,
+        stamp,
+        action.vm,
+        tuple(sorted(origins)),
+        rolling=action.rolling,
+    )
     for disk in disks:
         config = write_disk_marks(marks, disk.uuid, disk.other_config)
         await client.call("VDI.set_other_config", disk.ref, {**config})

@@ -79,9 +79,19 @@ def snapshot(uuid: VmUuid) -> Snapshot:
 
 def export(uuid: VmUuid, remote: RemoteName) -> Export:
     return Export(
-        LAB, remote, uuid, f"vm-{uuid}", JOB.name, JOB.id, (), SnapshotUuid("s"), Stamp("t"), (),
-        ASKED, Reason.POINT_MISSING,
-    )  # fmt: skip
+        pool=LAB,
+        remote=remote,
+        vm=uuid,
+        vm_name=f"vm-{uuid}",
+        job=JOB.name,
+        job_id=JOB.id,
+        schedules=(),
+        snapshot=SnapshotUuid("s"),
+        stamp=Stamp("t"),
+        disks=(),
+        due=ASKED,
+        reason=Reason.POINT_MISSING,
+    )
 
 
 def states(observed: Observed, plan: Plan = Plan(), now: datetime = NOW) -> dict[str, PartState]:  # noqa: B008

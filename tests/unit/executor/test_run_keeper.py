@@ -34,9 +34,19 @@ JOB = job(schedule("night", "0 2 * * *"))
 WEB, NAS, EAST = VmUuid("web"), RemoteName("nas"), PoolName("east")
 SNAPSHOT = Snapshot(EAST, WEB, "web", JOB.name, JOB.id, (), SLOT, Reason.SCHEDULED)
 EXPORT = Export(
-    EAST, NAS, WEB, "web", JOB.name, JOB.id, (), SnapshotUuid("s"), Stamp("20260821T020010Z"), (),
-    SLOT, Reason.POINT_MISSING,
-)  # fmt: skip
+    pool=EAST,
+    remote=NAS,
+    vm=WEB,
+    vm_name="web",
+    job=JOB.name,
+    job_id=JOB.id,
+    schedules=(),
+    snapshot=SnapshotUuid("s"),
+    stamp=Stamp("20260821T020010Z"),
+    disks=(),
+    due=SLOT,
+    reason=Reason.POINT_MISSING,
+)
 RUN = f"{JOB.name}/20260821T020000Z"
 
 

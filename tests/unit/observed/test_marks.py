@@ -31,9 +31,10 @@ MARKS = Marks(
     disks=(DiskUuid("44444444-4444-4444-8444-444444444444"),),
 )
 BARE = Marks(MARKS.job, (), MARKS.stamp, MARKS.vm)
+ROLLING = Marks(MARKS.job, MARKS.schedules, MARKS.stamp, MARKS.vm, MARKS.disks, rolling=True)
 
 
-@pytest.mark.parametrize("marks", [MARKS, BARE])
+@pytest.mark.parametrize("marks", [MARKS, BARE, ROLLING])
 @pytest.mark.parametrize("write", [write_marks, write_disk_marks])
 def test_marks_come_back_from_the_object_they_were_written_for(marks, write):
     assert read_marks(write(marks, SELF, {}), SELF) == marks

@@ -56,24 +56,26 @@ DISK = DiskExport(DiskUuid("d"), DiskSnapshotUuid("s"), ExportKind.FULL, Reason.
 OTHER = replace(DISK, disk=DiskUuid("f"), snapshot=DiskSnapshotUuid("t"))
 THERE = replace(DISK, disk=DiskUuid("e"), reason=Reason.ALREADY_EXPORTED)
 
+SENT = {
+    "pool": EAST,
+    "vm": VM,
+    "vm_name": "web",
+    "job": JobName("j"),
+    "job_id": JobId("j"),
+    "schedules": (),
+    "snapshot": SnapshotUuid("s"),
+    "stamp": STAMP,
+    "due": NOW,
+    "reason": Reason.POINT_MISSING,
+}
+AT_SR = {"target_pool": WEST, "sr": SR}
+
 ACTIONS: list[Action] = [
     Snapshot(EAST, VM, "web", JobName("j"), JobId("j"), (), NOW, Reason.SCHEDULED),
-    Export(
-        EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        (DISK, OTHER, THERE), NOW, Reason.POINT_MISSING,
-    ),
-    Archive(
-        EAST, NAS, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        Compression.NONE, NOW, Reason.POINT_MISSING,
-    ),
-    Replicate(
-        EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        None, None, (DISK, OTHER), NOW, Reason.POINT_MISSING,
-    ),
-    CopyVm(
-        EAST, WEST, SR, VM, "web", JobName("j"), JobId("j"), (), SnapshotUuid("s"), STAMP,
-        Compression.NONE, NOW, Reason.POINT_MISSING,
-    ),
+    Export(**SENT, remote=NAS, disks=(DISK, OTHER, THERE)),
+    Archive(**SENT, remote=NAS, compression=Compression.NONE),
+    Replicate(**SENT, **AT_SR, replica=None, base=None, disks=(DISK, OTHER)),
+    CopyVm(**SENT, **AT_SR, compression=Compression.NONE),
     PruneReplica(
         WEST, SR, VM, "web", None, JobId("j"), STAMP, VmUuid("r"), None, NOW,
         Reason.RETENTION_EXCEEDED,
