@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := check
-.PHONY: setup tools check lint test demo bench format golden lab clean
+.PHONY: setup tools kube check lint test demo bench format golden lab clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,9 @@ setup: $(BIN)/.ready  ## a virtual environment with everything
 tools: $(BIN)/.ready  ## disk tools and clients that witness for us in the tests
 	tests/tools.sh
 
+kube:  ## Kubernetes' own programs for the tests, built from their Go modules once (minutes)
+	tests/kube/programs/build.sh
+
 check: lint test  ## what CI runs, what "done" means
 
 lint: $(BIN)/.ready
@@ -24,7 +27,7 @@ lint: $(BIN)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(BIN)/.ready tools
+test: $(BIN)/.ready tools kube
 	$(BIN)/pytest -n auto
 
 demo: $(BIN)/.ready  ## the main job, end to end, in a temporary directory

@@ -329,7 +329,7 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
     result: dict[str, Schema] = {}
     for key, value in schema.items():
         match key, value:
-            case ("title" | "$defs" | "additionalProperties", _) | ("default", None | []):
+            case ("title" | "$defs" | "additionalProperties", _) | ("default", None | [] | dict()):
                 pass
             case "const", _:
                 result["enum"] = [value]
@@ -345,6 +345,8 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
                 }
             case _:
                 result[key] = value
+    if isinstance(schema.get("default"), dict):
+        result["default"] = _defaults(result)
     rules = kind.rules.get(str(schema.get("title")))
     if rules is not None:
         result["x-kubernetes-validations"] = [
@@ -356,6 +358,17 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
         result["x-kubernetes-list-type"] = "map"
         result["x-kubernetes-list-map-keys"] = ["name"]
     return result
+
+
+def _defaults(mapping: dict[str, Schema]) -> Schema:
+    """Return what a mapping is when nothing of it is given; the server checks it unfilled."""
+    fields = mapping["properties"]
+    assert isinstance(fields, dict)
+    return {
+        name: field["default"]
+        for name, field in fields.items()
+        if isinstance(field, dict) and "default" in field
+    }
 
 
 def _without(schema: dict[str, Schema], *keys: str) -> dict[str, Schema]:

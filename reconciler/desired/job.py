@@ -150,8 +150,10 @@ class RetentionSpec(Fields):
         buckets = any((self.hourly, self.daily, self.weekly, self.monthly, self.yearly))
         if not (buckets or self.last or self.within):
             raise ValueError("has no rule; give one, or leave retention out to keep everything")
-        if "bucket_keeps" in self.model_fields_set and not buckets:
-            raise ValueError("has bucketKeeps; it is for hourly, daily, weekly, monthly and yearly")
+        if self.bucket_keeps == "Oldest" and not buckets:  # Latest: a server fills that in
+            raise ValueError(
+                "has bucketKeeps: Oldest; it is for hourly, daily, weekly, monthly and yearly"
+            )
         if self.bucket_keeps == "Oldest" and not self.last:
             raise ValueError(
                 "must have last beside bucketKeeps: Oldest; a new point is not the oldest of its"

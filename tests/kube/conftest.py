@@ -1,0 +1,90 @@
+"""A real API server for the tests here: one for all of them, or one of a test's own.
+
+Where KUBECONFIG_FOR_TESTS or KUBECONFIG names a cluster, that one serves instead of ours; tests
+that kill an API server have their own all the same.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from clusters import Cluster, Kubectl, Namespace
+from control_plane import ControlPlane, apply_crds, cluster_in
+from keeper import keep
+from kube_programs import programs
+
+HERE = Path(__file__).parent
+GIVEN = os.environ.get("KUBECONFIG_FOR_TESTS") or os.environ.get("KUBECONFIG")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.kube)
+
+
+@pytest.fixture(scope="session")
+def _plane_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "control-plane"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def cluster(_plane_directory: Path) -> Iterator[Cluster]:
+    """The cluster that all tests share, with our kinds. Other tests' objects are in it, too."""
+    if GIVEN:
+        given = Cluster(Path(GIVEN), _plane_directory)
+        apply_crds(given)
+        yield given
+        return
+    programs("control-plane")  # fails or skips here, where pytest sees it
+    with keep("control-plane", _plane_directory):
+        yield cluster_in(_plane_directory)
+
+
+@pytest.fixture(scope="session")
+def controllers(cluster: Cluster, _plane_directory: Path) -> Iterator[None]:
+    """Namespaces are finalised, garbage is collected, roles aggregate, Jobs make pods."""
+    if GIVEN:
+        yield
+        return
+    with keep("controllers", _plane_directory):
+        yield
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """A namespace of the test's own in the shared cluster."""
+    made = cluster.namespace()
+    yield made
+    cluster.kubectl("delete", "namespace", made.name, "--wait=false")
+
+
+@pytest.fixture
+def kubectl(namespace: Namespace) -> Kubectl:
+    """kubectl in the test's own namespace, with all rights."""
+    return namespace.kubectl
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path) -> Iterator[Callable[..., ControlPlane]]:
+    """Starts a control plane that is the test's own, to be killed and started again.
+
+    It takes seconds and 400 MB: for tests that cannot do with the shared one.
+    """
+    with ExitStack() as planes:
+
+        def make(*flags: str) -> ControlPlane:
+            directory = tmp_path / "plane"
+            directory.mkdir()
+            plane = ControlPlane(directory, flags)
+            planes.callback(plane.stop)
+            plane.start()
+            return plane
+
+        yield make
