@@ -4,11 +4,11 @@ Structural schemas: no references, no unions, unknown fields left to the server'
 validation. `make golden` writes the files; a test compares.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.desired.document import Plain
 from reconciler.desired.envelope import GROUP, VERSION, Fields
 from reconciler.desired.job import JobSpec
 from reconciler.desired.pool import PoolSpec
@@ -16,8 +16,9 @@ from reconciler.desired.protected_vm import ProtectedVmSpec
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.restore import RestoreSpec
 from reconciler.desired.run import RunSpec
+from reconciler.desired.yaml_text import render_yaml
 
-Schema: TypeAlias = "bool | int | float | str | list[Schema] | dict[str, Schema] | None"
+Schema: TypeAlias = Plain  # what a schema is written as
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +260,7 @@ _KINDS = (
 
 def render_crds() -> dict[str, str]:
     """Return the text of each file of crds/, by its name."""
-    return {
-        f"{GROUP}_{kind.plural}.yaml": "\n".join(_yaml(_definition(kind))) + "\n" for kind in _KINDS
-    }
+    return {f"{GROUP}_{kind.plural}.yaml": render_yaml(_definition(kind)) for kind in _KINDS}
 
 
 def _definition(kind: _Kind) -> dict[str, Schema]:
@@ -373,35 +372,3 @@ def _defaults(mapping: dict[str, Schema]) -> Schema:
 
 def _without(schema: dict[str, Schema], *keys: str) -> dict[str, Schema]:
     return {key: value for key, value in schema.items() if key not in keys}
-
-
-# ── YAML, as much of it as a CRD needs: values here hold no YAML library ──────────────────────────
-
-
-_NOT_TEXT = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
-
-
-def _yaml(value: Schema, indent: str = "") -> Iterator[str]:
-    match value:
-        case dict() if value:
-            for key, inner in value.items():
-                yield from _entry(f"{indent}{key}:", inner, indent + "  ")
-        case list() if value:
-            for item in value:
-                first, *rest = _yaml(item, indent + "  ")
-                yield f"{indent}- {first.removeprefix(indent + '  ')}"
-                yield from rest
-        case _:
-            # JSON is YAML; plain words are left without their quotes.
-            text = json.dumps(value, ensure_ascii=False)
-            plain = isinstance(value, str) and value.replace(".", "").isalpha()
-            yield indent + (str(value) if plain and value not in _NOT_TEXT else text)
-
-
-def _entry(head: str, value: Schema, indent: str) -> Iterator[str]:
-    if isinstance(value, dict | list) and value:
-        yield head
-        yield from _yaml(value, indent)
-    else:
-        (text,) = _yaml(value)
-        yield f"{head} {text}"
