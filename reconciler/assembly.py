@@ -8,12 +8,13 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from reconciler.clock import Clock
 from reconciler.connections import Connections
-from reconciler.desired.state import Desired, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, Pool, Remote, SecretRef, secrets_of
 from reconciler.executor.executor import Executor
 from reconciler.executor.hands import Hands, OwnHands
 from reconciler.executor.records import Records
@@ -31,6 +32,8 @@ from reconciler.observers.remotes import RemoteObserver
 from reconciler.remotes.fenced import Permit
 from reconciler.status.report import Report
 from reconciler.status.tally import Tally
+
+Name = TypeVar("Name", bound=str)
 
 
 class Reconciler:
@@ -56,6 +59,7 @@ class Reconciler:
         permit: Permit | None = None,
         hands: Callable[[Hands], Hands] = lambda own: own,
     ) -> None:
+        self._desired = desired
         self._clock = clock
         self._act = act
         self.connections = Connections(desired, reveal, read_only=not act, permit=permit)
@@ -90,6 +94,18 @@ class Reconciler:
     def pulse(self) -> Pulse:
         """Whether the loop gets on."""
         return self._loop.pulse()
+
+    async def renew(self, changed: Collection[SecretRef]) -> None:
+        """Take up secrets that are others now: open anew what was opened with the old ones."""
+        await self.connections.renew(changed)
+        desired = self._desired.value
+
+        def names(settings: Mapping[Name, Pool] | Mapping[Name, Remote]) -> list[Name]:
+            return [
+                name for name, one in settings.items() if not secrets_of(one).isdisjoint(changed)
+            ]
+
+        self._gather.look(names(desired.pools), names(desired.remotes))
 
     async def run(self) -> None:
         """Work until cancelled; running actions end with it, their debris is the next start's."""

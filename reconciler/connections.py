@@ -5,7 +5,7 @@ never what for.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar, assert_never
 
@@ -20,6 +20,7 @@ from reconciler.desired.state import (
     S3Place,
     SecretRef,
     SmbPlace,
+    secrets_of,
 )
 from reconciler.ids import PoolName, RemoteName
 from reconciler.latest import Latest
@@ -65,6 +66,14 @@ class _Shelf(Generic[Settings, Opened]):
             opened = await self._open_one(settings)
             self._opened[name] = (settings, opened)
             return opened
+
+    async def close_where(self, fits: Callable[[Settings], bool]) -> None:
+        """Close those whose settings fit; whoever wants one opens it again."""
+        for name in [name for name, (settings, _) in self._opened.items() if fits(settings)]:
+            async with self._turns[name]:
+                known = self._opened.pop(name, None)
+                if known is not None:
+                    await known[1].close()
 
     async def close(self) -> None:
         while self._opened:
@@ -119,6 +128,13 @@ class Connections:
         rate = 1 if name in self._limited else None  # that there is one; how much is asked anew
         opened_by = replace(settings, actions_max=1, suspend=False, rate_bytes_per_s=rate)
         return await self._remotes.get(name, opened_by)
+
+    async def renew(self, changed: Collection[SecretRef]) -> None:
+        """Have remotes opened anew that were opened with a secret that is another now.
+
+        Pools ask for their password at each login; a session that lasts needs none.
+        """
+        await self._remotes.close_where(lambda remote: not secrets_of(remote).isdisjoint(changed))
 
     async def close(self) -> None:
         await self._pools.close()

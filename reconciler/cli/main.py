@@ -22,6 +22,9 @@ from reconciler.cli.messages import say
 
 COMMANDS = {
     "run": Address("reconciler.cli.run", "run", "Follow directories of manifests and act on them."),
+    "operator": Address(
+        "reconciler.cli.operator", "operator", "Follow objects of a Kubernetes cluster."
+    ),
     "plan": Address("reconciler.cli.plan", "plan", "Show what would be done, and do nothing."),
     "validate": Address("reconciler.cli.validate", "validate", "Check manifests, offline."),
     "get": Address("reconciler.cli.get", "get", "List pools, remotes, jobs, VMs, points or runs."),

@@ -80,6 +80,12 @@ class Identity:
         """The name as references and people say it: with its namespace unless that is default."""
         return self.name if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}/{self.name}"
 
+    @classmethod
+    def named(cls, kind: str, full_name: str) -> "Identity":
+        """Return the object that `full_name` says; the reverse of it."""
+        namespace, _, name = full_name.rpartition("/")
+        return cls(kind, namespace or DEFAULT_NAMESPACE, name)
+
     def sibling(self, name: str) -> str:
         """Return the full name of an object of the same namespace."""
         return Identity(self.kind, self.namespace, name).full_name

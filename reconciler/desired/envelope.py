@@ -32,7 +32,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RUN_AT = f"{GROUP}/run-at"
 APPROVE_PLAN = f"{GROUP}/approve-plan"
 CANCEL = f"{GROUP}/cancel"
-ANNOTATIONS = (RUN_AT, APPROVE_PLAN, CANCEL)
+RECONCILE = f"{GROUP}/reconcile"
+ANNOTATIONS = (RUN_AT, APPROVE_PLAN, CANCEL, RECONCILE)
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 NEVER = "Never"

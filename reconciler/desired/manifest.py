@@ -25,6 +25,7 @@ from reconciler.desired.envelope import (
     APPROVE_PLAN,
     CANCEL,
     GROUP,
+    RECONCILE,
     RUN_AT,
     Fields,
     Metadata,
@@ -70,7 +71,7 @@ class Manifest:
 
     identity: None if not even that can be told. spec: None unless the document is faultless.
     foreign: an object of somebody else's API; not a mistake, and not ours. cancelled: runs of
-    this job that are to end.
+    this job that are to end. look: differs whenever the world is to be looked at again.
     """
 
     document: Document
@@ -82,6 +83,7 @@ class Manifest:
     approval: str | None = None
     foreign: bool = False
     cancelled: tuple[RunId, ...] = ()
+    look: str | None = None
 
     @property
     def line(self) -> int:
@@ -105,6 +107,7 @@ class _Asked:
     run_at: datetime | None = None
     approval: str | None = None
     cancelled: tuple[RunId, ...] = ()
+    look: str | None = None
 
 
 def read_manifest(document: Document) -> Manifest:
@@ -147,6 +150,7 @@ class _Reader:
             run_at=asked.run_at,
             approval=asked.approval,
             cancelled=asked.cancelled,
+            look=asked.look,
         )
 
     def _text(self, *path: str) -> str | None:
@@ -254,6 +258,7 @@ class _Reader:
             self._run_at(metadata),
             metadata.annotations.get(APPROVE_PLAN),
             tuple(self._cancelled(metadata)),
+            metadata.annotations.get(RECONCILE),
         )
 
     def _cancelled(self, metadata: Metadata) -> Iterator[RunId]:

@@ -23,6 +23,7 @@ from reconciler.desired.job_checks import (
     repeated_names,
     unknown_names,
 )
+from reconciler.desired.looks import looks_of
 from reconciler.desired.manifest import (
     JOB,
     POOL,
@@ -366,6 +367,7 @@ class _Resolver:
                 *(one.cancellation for one in orders if one.cancellation is not None),
             ),
             protected_jobs=frozenset(self._protected),
+            looks=tuple(looks_of(self._new, self._force)),
         )
 
     def _good(self) -> dict[Identity, Good]:

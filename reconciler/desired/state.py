@@ -148,6 +148,21 @@ class Remote:
         return None if isinstance(self.place, S3Place) else self.place.path
 
 
+def secrets_of(settings: Pool | Remote) -> frozenset[SecretRef]:
+    """Return the secrets that it takes to open a pool or a remote."""
+    match settings:
+        case Pool(password=password):
+            return frozenset({password})
+        case Remote(place=place, encryption=key):
+            named: tuple[SecretRef | None, ...] = ()
+            match place:
+                case SmbPlace():
+                    named = (place.password,)
+                case S3Place(access_key=access, secret_key=secret):
+                    named = (access, secret)
+            return frozenset(one for one in (*named, key) if one is not None)
+
+
 class DeletionPolicy(StrEnum):
     RETAIN = "Retain"
 
@@ -349,6 +364,15 @@ class Cancellation:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A person's wish that pools and remotes are looked at again now. token: another, another."""
+
+    token: str
+    pools: frozenset[PoolName] = frozenset()
+    remotes: frozenset[RemoteName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """A person's word that the deletions of a held plan may go ahead. deletions: its hash."""
 
@@ -373,3 +397,4 @@ class Desired:
     warnings: tuple[Problem, ...] = ()
     cancellations: tuple[Cancellation, ...] = ()
     restores: Mapping[RestoreName, Restore] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()

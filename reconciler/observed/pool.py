@@ -133,7 +133,7 @@ class PoolView:
 
     strays: snapshots of ours whose VM is no more. unreadable: what was there and could not be
     understood, one sentence each; a VM whose disks are part of it says so in `busy`.
-    srs: those that can hold replicas. replicas: oldest first, of any job's.
+    srs: those that can hold replicas. replicas: oldest first, of any job's. hosts: how many.
     """
 
     name: PoolName
@@ -148,3 +148,4 @@ class PoolView:
     unreadable: tuple[str, ...] = ()
     srs: Mapping[SrUuid, Sr] = field(default_factory=dict)
     replicas: tuple[Replica, ...] = ()
+    hosts: int = 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from reconciler.desired.state import Desired, Pool, Remote
+from reconciler.desired.state import Desired, Look, Pool, Remote
 from reconciler.ids import PoolName, RemoteName, VmUuid
 from reconciler.latest import Latest
 from reconciler.observed.pool import PoolView
@@ -29,6 +29,9 @@ class Observer(Protocol):
 
     def poke(self, touched: Touched) -> None:
         """Look again soon at what was touched after the given instants."""
+
+    def look(self) -> None:
+        """Look at everything again now."""
 
 
 MakePoolObserver = Callable[[Pool, Callable[[PoolView | Unknown], None]], Observer]
@@ -53,6 +56,13 @@ class Gather:
         self._running: dict[
             tuple[str, str], tuple[Pool | Remote, Observer, asyncio.Task[None]]
         ] = {}
+        self._looked: set[Look] = set()
+
+    def look(self, pools: Iterable[PoolName] = (), remotes: Iterable[RemoteName] = ()) -> None:
+        """Have these looked at again now; those that are not watched are left out."""
+        for key in [*(("pool", name) for name in pools), *(("remote", name) for name in remotes)]:
+            if key in self._running:
+                self._running[key][1].look()
 
     async def run(self) -> None:
         """Follow desired state and progress for ever."""
@@ -62,9 +72,16 @@ class Gather:
         async with asyncio.TaskGroup() as group:
             while True:
                 bell.clear()
+                self._look_as_asked(self._desired.value)
                 self._match(group, self._desired.value)
                 self._poke(self._progress.value)
                 await bell.wait()
+
+    def _look_as_asked(self, desired: Desired) -> None:
+        """Look once for each wish; what is watched from now on is looked at anyway."""
+        for look in set(desired.looks) - self._looked:
+            self.look(look.pools, look.remotes)
+        self._looked = set(desired.looks)
 
     def _match(self, group: asyncio.TaskGroup, desired: Desired) -> None:
         wanted: dict[tuple[str, str], Pool | Remote] = {

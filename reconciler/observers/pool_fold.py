@@ -267,6 +267,7 @@ class PoolFold:
             unreadable=tuple(sorted(odd)[:_UNREADABLE_MAX]),
             srs=storage(self._tables),
             replicas=tuple(sorted(self._replicas.values(), key=_age)),
+            hosts=len(self._tables.hosts),
         )
 
 

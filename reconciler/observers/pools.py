@@ -72,6 +72,7 @@ class PoolObserver:
         self._as_of: datetime | None = None
         self._unknown: Unknown | None = None
         self._failures = 0
+        self._asked = asyncio.Event()
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -80,7 +81,8 @@ class PoolObserver:
                 await self._watch()
             except Exception as error:  # hostile answers must not end the watch either
                 self._say_unknown(error)
-                await self._pause(self._wait_s(error))
+                self._asked.clear()
+                await self._wait(self._wait_s(error))
 
     def poke(self, touched: Iterable[tuple[VmUuid, datetime]]) -> None:
         """Look again now, unless what was touched has been looked at since."""
@@ -88,6 +90,12 @@ class PoolObserver:
         if newest is None or self._follower is None:
             return
         if self._as_of is None or self._as_of <= newest:
+            self._follower.poke()
+
+    def look(self) -> None:
+        """Look again now, also where the next try is a while away."""
+        self._asked.set()
+        if self._follower is not None:
             self._follower.poke()
 
     async def _watch(self) -> None:
@@ -103,6 +111,15 @@ class PoolObserver:
                     self._say(fold.view(batch.as_of))
         finally:
             self._follower = None
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait so long, or until a person asks for another try."""
+        async with asyncio.TaskGroup() as group:
+            pause = group.create_task(_awaited(self._pause(seconds)))
+            asked = group.create_task(self._asked.wait())
+            await asyncio.wait({pause, asked}, return_when=asyncio.FIRST_COMPLETED)
+            pause.cancel()
+            asked.cancel()
 
     def _say(self, view: PoolView) -> None:
         if self._unknown is not None or self._as_of is None:
@@ -133,6 +150,10 @@ class PoolObserver:
         if isinstance(error, CredentialsInvalid):
             return _REFUSED_WAIT_S
         return min(_FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), _WAIT_MAX_S)
+
+
+async def _awaited(waiting: Awaitable[None]) -> None:
+    await waiting
 
 
 async def _take(fold: PoolFold, changes: Sequence[Change]) -> None:

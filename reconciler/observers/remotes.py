@@ -58,6 +58,7 @@ class RemoteObserver:
         self._view: RemoteView | Unknown | None = None
         self._touched: dict[VmUuid, datetime] = {}
         self._bell = asyncio.Event()
+        self._asked = False  # for everything, by a person
         self._look_at_locked_at: float | None = None  # however often others are touched meanwhile
 
     def poke(self, touched: Iterable[tuple[VmUuid, datetime]]) -> None:
@@ -67,15 +68,22 @@ class RemoteObserver:
                 self._touched[vm] = at
                 self._bell.set()
 
+    def look(self) -> None:
+        """Look at everything again now."""
+        self._asked = True
+        self._bell.set()
+
     async def run(self) -> None:
         """Look for ever."""
         while True:
+            self._asked = False
             await self._look(self._look_at_everything)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_every_s):
-                    while True:
+                    while not self._asked:
                         await self._touched_or_locked()
-                        await self._look(self._look_at_touched)
+                        if not self._asked:
+                            await self._look(self._look_at_touched)
 
     async def _touched_or_locked(self) -> None:
         """Wait until something was touched, or a lock that was seen may have gone stale."""

@@ -32,9 +32,10 @@ class Draft:
         why: str,
         action: Action | None = None,
         until: datetime | None = None,
+        approval: str = "",
     ) -> None:
         """Note something wanted; `until` is also an instant to look again at."""
-        self.held.append(Held(subject, reason, why, action, until))
+        self.held.append(Held(subject, reason, why, action, until, approval))
         if until is not None:
             self.wake(until)
 

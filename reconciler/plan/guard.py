@@ -40,7 +40,8 @@ def rule(desired: Desired, job: Job, ledgers: Mapping[str, Ledger], draft: Draft
             name = hash_of_what_stays(job, place, ledger)
             if name not in approved:
                 draft.approvals.append(name)
-                _hold(prunes, Reason.MASS_DELETION_BLOCKED, f"{why}; approve with {name}", draft)
+                why = f"{why}; approve with {name}"
+                _hold(prunes, Reason.MASS_DELETION_BLOCKED, why, draft, name)
                 continue
         draft.actions.extend(prunes)
 
@@ -69,6 +70,8 @@ def _over_threshold(job: Job, ledger: Ledger, excess: int, excess_of_job: int) -
     return ""
 
 
-def _hold(prunes: Sequence[Deletion], reason: Reason, why: str, draft: Draft) -> None:
+def _hold(
+    prunes: Sequence[Deletion], reason: Reason, why: str, draft: Draft, approval: str = ""
+) -> None:
     for prune in prunes:
-        draft.hold(subject_of(prune), reason, why, prune)
+        draft.hold(subject_of(prune), reason, why, prune, approval=approval)

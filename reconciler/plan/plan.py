@@ -14,6 +14,7 @@ class Held:
 
     subject: "VM web on remote nas1", for people. action: what would be done, where that much is
     known. until: when it may change by itself; None if only the world or a person can change it.
+    approval: what an approval must say so that it goes ahead; "" if that is not what it lacks.
     """
 
     subject: str
@@ -21,6 +22,7 @@ class Held:
     why: str
     action: Action | None = None
     until: datetime | None = None
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True)

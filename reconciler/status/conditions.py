@@ -14,11 +14,12 @@ because it is three in the morning. Reasons are those of `plan/reasons.py`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired, Job
-from reconciler.ids import PoolName
+from reconciler.ids import JobName, PoolName
 from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt
 from reconciler.observed.state import Observed
@@ -36,7 +37,6 @@ from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
 from reconciler.status.holdings import Holdings, Spot
 from reconciler.status.standing import JobStanding, VmStanding, VmState
-from reconciler.units import render_span
 
 
 class ConditionType(StrEnum):
@@ -63,12 +63,16 @@ class Condition:
     message: str
 
 
+SAID_MAX = 2000
+"""Characters of a message; the server refuses more than 32,768."""
+
 _NEEDS_A_PERSON = frozenset(
     {
         Reason.INVALID_SPEC,
         Reason.MASS_DELETION_BLOCKED,
         Reason.CLOCK_BEHIND,
         Reason.CREDENTIALS_INVALID,
+        Reason.WRONG_KEY,
         Reason.NO_VMS_MATCHED,
         Reason.SR_UNKNOWN,
     }
@@ -93,6 +97,35 @@ def conditions_of(
     elif retried:
         conditions.append(_true(ConditionType.RECONCILING, retried))
     return (*conditions, _rpo_met(standing, at), _chains_healthy(standing, observed, holdings))
+
+
+def unseen_conditions(what: str, view: Unknown | None) -> tuple[Condition, ...]:
+    """Return the conditions of a pool or remote that is not seen. None: not looked at yet."""
+    if view is None:
+        reason, message = Reason.WAITING_FOR_OBSERVATION, f"{what} has not been looked at yet"
+        return (
+            Condition(ConditionType.READY, ConditionStatus.UNKNOWN, reason, message),
+            Condition(ConditionType.RECONCILING, ConditionStatus.TRUE, reason, message),
+        )
+    trouble = _unseen_trouble(what, view)
+    kind = ConditionType.STALLED if trouble.needs_a_person else ConditionType.RECONCILING
+    ready = Condition(ConditionType.READY, ConditionStatus.FALSE, trouble.reason, trouble.message)
+    return ready, _true(kind, [trouble])
+
+
+def invalid_conditions(message: str) -> tuple[Condition, ...]:
+    """Return the conditions of an object that cannot be used as it is written."""
+    reason = Reason.INVALID_SPEC
+    return (
+        Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message),
+        Condition(ConditionType.STALLED, ConditionStatus.TRUE, reason, message),
+    )
+
+
+def words_of(problems: Iterable[Problem]) -> str:
+    """Say all mistakes of one object in one message, each with what to do about it."""
+    said = "; ".join(f"{one.message} ({one.hint})" if one.hint else one.message for one in problems)
+    return said if len(said) <= SAID_MAX else f"{said[: SAID_MAX - 2]} …"
 
 
 def chains_by_state(job: Job, observed: Observed, holdings: Holdings) -> tuple[int, int, bool]:
@@ -135,8 +168,10 @@ def _troubles(
 ) -> Iterable[_Trouble]:
     job = standing.job
     if job.id in desired.protected_jobs:
-        problems = [each for each in desired.problems if each.object == f"BackupJob/{job.name}"]
-        message = problems[0].message if problems else "its manifest, or one it names, has problems"
+        words = words_of(
+            each for each in desired.problems if each.object == f"BackupJob/{job.name}"
+        )
+        message = words or "its manifest, or one it names, has problems"
         yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=True)
     subjects = _subjects(standing)
     for held in plan.held:
@@ -149,14 +184,18 @@ def _troubles(
         *((f"remote {remote}", observed.remotes.get(remote)) for remote in job.remotes),
     ):
         if isinstance(view, Unknown):
-            reason = reason_of(view.reason, Reason.REMOTE_UNAVAILABLE)
-            stuck = reason is Reason.CREDENTIALS_INVALID
-            yield _Trouble(reason, f"{name}: {view.why}", needs_a_person=stuck)
+            yield _unseen_trouble(name, view)
     for action, attempt in _failed(job, observed, plan):
         reason = reason_of(attempt.reason, Reason.INTERNAL_ERROR)
         message = f"{action.verb} of {action.vm_name} failed: {attempt.why}"
         stuck = attempt.not_before is None or reason in _NEEDS_A_PERSON
         yield _Trouble(reason, message, needs_a_person=stuck)
+
+
+def _unseen_trouble(what: str, view: Unknown) -> _Trouble:
+    reason = reason_of(view.reason, Reason.REMOTE_UNAVAILABLE)
+    stuck = reason in (Reason.CREDENTIALS_INVALID, Reason.WRONG_KEY)
+    return _Trouble(reason, f"{what}: {view.why}", needs_a_person=stuck)
 
 
 def _subjects(standing: JobStanding) -> set[str]:
@@ -171,7 +210,7 @@ def _subjects(standing: JobStanding) -> set[str]:
 
 def _is_about(held: Held, job: Job, subjects: set[str]) -> bool:
     if held.action is not None:
-        return _job_of(held.action) == job.name
+        return job_of(held.action) == job.name
     return held.subject in subjects
 
 
@@ -180,12 +219,13 @@ def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, 
     if not any(not attempt.succeeded for attempt in ended.values()):
         return
     for action in plan.actions:
-        attempt = ended.get(id_of(action)) if _job_of(action) == job.name else None
+        attempt = ended.get(id_of(action)) if job_of(action) == job.name else None
         if attempt is not None and not attempt.succeeded:
             yield action, attempt
 
 
-def _job_of(action: Action) -> str | None:
+def job_of(action: Action) -> JobName | None:
+    """Say which job an action is for; None for what belongs to no job, or to a restore."""
     match action:
         case CleanFiles() | CleanReplica() | PowerOn():
             return None
@@ -230,7 +270,9 @@ def _rpo_met(standing: JobStanding, at: datetime) -> Condition:
     if late:
         worst = min(late, key=lambda vm: (vm.behind_since or at, vm.name))
         assert worst.behind_since is not None
-        message = f"{worst.name}: a backup is overdue for {render_span(at - worst.behind_since)}"
+        # An instant, not a span: what is true stays written as it is.
+        since = worst.behind_since.astimezone(UTC)
+        message = f"{worst.name}: a backup is overdue since {since:%Y-%m-%d %H:%M} UTC"
         if len(late) > 1:
             message += f" (and {len(late) - 1} more VMs)"
         reason = Reason.BACKUP_OVERDUE

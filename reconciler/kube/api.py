@@ -1,0 +1,255 @@
+"""Calls to the API server: what kopf is not asked for, because kopf only listens.
+
+One HTTP client for the process, of one event loop. Each call has a deadline and ends in an answer
+or in one of `errors.py`. A refused login is found anew once and tried again. Knows objects as the
+server gives them, and nothing of what they mean.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import httpx
+
+from reconciler.kube.errors import BadAnswer, Expired, LoginRefused, Unreachable, error_of
+from reconciler.kube.login import Credentials, NoLogin
+from reconciler.kube.resources import Resource
+
+Raw: TypeAlias = dict[str, Any]
+"""An object as JSON has it: what is in it is somebody else's schema."""
+
+FIELD_MANAGER = "reconciler"
+
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_CHUNK = 500  # objects of one answer to a list: bounds the server's memory and ours
+_LISTS_MAX = 3  # begun anew because the server forgot the rest of the last one
+_MESSAGE_MAX = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects that there were at one version."""
+
+    items: tuple[Raw, ...]
+    version: str
+
+
+class KubeApi:
+    """calls: how many there were, by verb and plural, such as ("patch", "backupjobs/status")."""
+
+    def __init__(
+        self, credentials: Credentials, *, deadline_s: float = 30.0, connections_max: int = 16
+    ) -> None:
+        self.calls: Counter[tuple[str, str]] = Counter()
+        self._credentials = credentials
+        self._deadline_s = deadline_s
+        self._limits = httpx.Limits(max_connections=connections_max)
+        self._client: httpx.AsyncClient | None = None
+        self._logging_in = asyncio.Lock()
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Raw:
+        return await self._call("GET", "get", resource, resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str | None = None) -> Listing:
+        """List a namespace, or all of them (None); each item says its apiVersion and kind."""
+        for _ in range(_LISTS_MAX - 1):
+            try:
+                return await self._list(resource, namespace)
+            except Expired:
+                continue
+        return await self._list(resource, namespace)
+
+    async def create(self, resource: Resource, namespace: str | None, body: Raw) -> Raw:
+        return await self._call(
+            "POST",
+            "create",
+            resource,
+            resource.path(namespace),
+            body,
+            {"fieldManager": FIELD_MANAGER},
+        )
+
+    async def merge(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Raw,
+        *,
+        subresource: str = "",
+    ) -> Raw:
+        """Merge fields in (RFC 7386): null removes, lists are replaced whole.
+
+        A `metadata.uid` or `resourceVersion` in `body` must be the object's: else Conflict.
+        """
+        path = resource.path(namespace, name, subresource)
+        return await self._call(
+            "PATCH",
+            "patch",
+            resource,
+            path,
+            body,
+            {"fieldManager": FIELD_MANAGER},
+            _MERGE,
+            subresource,
+        )
+
+    async def apply(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Raw,
+        *,
+        subresource: str = "",
+    ) -> Raw:
+        """Apply fields as their owner (server-side apply), taking them over from others."""
+        path = resource.path(namespace, name, subresource)
+        params = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", "apply", resource, path, body, params, _APPLY, subresource)
+
+    async def replace(self, resource: Resource, namespace: str | None, name: str, body: Raw) -> Raw:
+        """Put a whole object; with a `resourceVersion` that is not the newest: Conflict."""
+        return await self._call(
+            "PUT",
+            "update",
+            resource,
+            resource.path(namespace, name),
+            body,
+            {"fieldManager": FIELD_MANAGER},
+        )
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        propagation: str = "Background",
+    ) -> None:
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        await self._call("DELETE", "delete", resource, resource.path(namespace, name), body)
+
+    # ── one exchange ──
+
+    async def _list(self, resource: Resource, namespace: str | None) -> Listing:
+        items: list[Raw] = []
+        params = {"limit": str(_CHUNK)}
+        while True:
+            answer = await self._call(
+                "GET", "list", resource, resource.path(namespace), params=params
+            )
+            metadata = answer.get("metadata") or {}
+            kind = str(answer.get("kind", "")).removesuffix("List")
+            items += [
+                {"apiVersion": answer.get("apiVersion"), "kind": kind, **item}
+                for item in answer.get("items") or ()
+            ]
+            following = metadata.get("continue")
+            if not following:
+                return Listing(tuple(items), str(metadata.get("resourceVersion", "")))
+            params["continue"] = following
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        resource: Resource,
+        path: str,
+        body: Raw | None = None,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        subresource: str = "",
+    ) -> Raw:
+        part = f"/{subresource}" if subresource else ""
+        self.calls[verb, f"{resource.plural}{part}"] += 1
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        if content is not None:
+            headers["Content-Type"] = content_type
+        what = f"{verb} {path}"
+        client = await self._logged_in(None)
+        try:
+            return await self._exchange(client, method, path, params, content, headers, what)
+        except LoginRefused:
+            client = await self._logged_in(client)
+            return await self._exchange(client, method, path, params, content, headers, what)
+
+    async def _exchange(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        what: str,
+    ) -> Raw:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                answer = await client.request(
+                    method, path, params=params, content=content, headers=headers
+                )
+        except TimeoutError as error:
+            raise Unreachable(f"{what}: no answer within {self._deadline_s:.0f} s") from error
+        except (httpx.HTTPError, OSError) as error:
+            raise Unreachable(f"{what}: {str(error) or type(error).__name__}") from error
+        if answer.is_success:
+            return _json_of(answer, what)
+        raise error_of(
+            answer.status_code,
+            f"{what}: {_message_of(answer)}",
+            answer.headers.get("Retry-After"),
+        )
+
+    async def _logged_in(self, refused: httpx.AsyncClient | None) -> httpx.AsyncClient:
+        """Return a client; one other than `refused`, with whatever the login is now."""
+        async with self._logging_in:
+            if self._client is not None and self._client is not refused:
+                return self._client
+            try:
+                access = await asyncio.to_thread(self._credentials.access)
+            except NoLogin as error:
+                raise Unreachable(str(error)) from error
+            stale = self._client
+            self._client = httpx.AsyncClient(
+                base_url=access.server,
+                headers=access.headers,
+                verify=access.verify,
+                proxy=access.proxy,
+                limits=self._limits,
+                timeout=self._deadline_s,
+                trust_env=False,
+            )
+            if stale is not None:
+                await stale.aclose()
+            return self._client
+
+
+def _json_of(answer: httpx.Response, what: str) -> Raw:
+    try:
+        value = answer.json()
+    except ValueError as error:
+        raise BadAnswer(f"{what}: the answer is no JSON", status=answer.status_code) from error
+    if not isinstance(value, dict):
+        raise BadAnswer(f"{what}: the answer is no object", status=answer.status_code)
+    return value
+
+
+def _message_of(answer: httpx.Response) -> str:
+    """Take the server's own words, from a Status object if it sent one."""
+    try:
+        status = answer.json()
+        text = str(status["message"]) if isinstance(status, dict) else answer.text
+    except (ValueError, KeyError):
+        text = answer.text
+    return f"{answer.status_code} {text[:_MESSAGE_MAX].strip()}"

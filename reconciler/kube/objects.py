@@ -1,0 +1,96 @@
+"""Raw objects of the API server, and which part of them their author said. Pure.
+
+What the server and others add (status, managed fields, uids, annotations that are not ours) is left
+out, so that two versions of an object that mean the same are the same document. An object has no
+lines: every mark is at line 0, and problems name the object and the field instead.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from reconciler.desired.document import (
+    Document,
+    Entry,
+    Identity,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+)
+from reconciler.desired.envelope import GROUP
+
+Raw = Mapping[str, Any]
+
+_OURS = f"{GROUP}/"
+
+
+def identity_of(raw: Raw) -> Identity:
+    """Say which object it is. The server gives every object of ours a kind, namespace and name."""
+    metadata = raw["metadata"]
+    return Identity(str(raw["kind"]), str(metadata["namespace"]), str(metadata["name"]))
+
+
+def version_of(raw: Raw) -> int:
+    """Return what grows with each change of an object, and from one object to the next."""
+    text = str(raw["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def generation_of(raw: Raw) -> int:
+    """Return what grows with each change of the spec."""
+    generation = raw["metadata"].get("generation")
+    return generation if isinstance(generation, int) else 0
+
+
+def annotations_of(raw: Raw) -> dict[str, str]:
+    """Return the annotations that are meant for us."""
+    found = raw["metadata"].get("annotations") or {}
+    return {key: value for key, value in found.items() if key.startswith(_OURS)}
+
+
+def is_leaving(raw: Raw) -> bool:
+    """Say whether it is deleted, and only there until somebody's finalizer is gone."""
+    return bool(raw["metadata"].get("deletionTimestamp"))
+
+
+def manifest_of(raw: Raw) -> dict[str, Any]:
+    """Return what a file of the same object would say."""
+    metadata = raw["metadata"]
+    said: dict[str, Any] = {"name": metadata["name"], "namespace": metadata["namespace"]}
+    if labels := metadata.get("labels"):
+        said["labels"] = labels
+    if annotations := annotations_of(raw):
+        said["annotations"] = annotations
+    manifest = {"apiVersion": raw["apiVersion"], "kind": raw["kind"], "metadata": said}
+    return {**manifest, "spec": raw["spec"]} if "spec" in raw else manifest
+
+
+def digest_of(raw: Raw) -> bytes:
+    """Name what an object's document says: equal digests, equal documents."""
+    said = [raw["metadata"]["uid"], manifest_of(raw)]
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def document_of(raw: Raw, path: str) -> Document:
+    """Turn an object into what `desired` reads. path: how problems call the place it stood in."""
+    root = _node(manifest_of(raw))
+    assert isinstance(root, MappingNode)
+    metadata = raw["metadata"]
+    created_at = datetime.fromisoformat(metadata["creationTimestamp"])
+    return Document(path, root, uid=str(metadata["uid"]), created_at=created_at)
+
+
+def _node(value: object) -> Node:
+    match value:
+        case Mapping():
+            return MappingNode(tuple(Entry(str(key), _node(item)) for key, item in value.items()))
+        case list() | tuple():
+            return SequenceNode(tuple(_node(item) for item in value))
+        case None | bool() | int() | float() | str():
+            return ScalarNode(value)
+        case _:
+            raise AssertionError(f"JSON holds no {type(value).__name__}")

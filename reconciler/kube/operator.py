@@ -1,0 +1,127 @@
+"""The reconciler of a cluster: objects come in, statuses go out; in between it is as with files.
+
+    listening ──► shelf ──► secrets ──► Latest[Desired] ──► Reconciler ──► Latest[Report]
+                                                                              │
+    the cluster ◄── events ◄── publisher ◄────────────────────────────────────┘
+
+`listen` always runs; `lead` acts and publishes, and may be ended and begun again meanwhile.
+"""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import structlog
+
+from reconciler.assembly import Reconciler
+from reconciler.clock import Clock
+from reconciler.desired.problems import Problem
+from reconciler.desired.state import Desired
+from reconciler.executor.run_keeper import RunLines
+from reconciler.kube.api import KubeApi
+from reconciler.kube.events import Events
+from reconciler.kube.listening import Listening, Scope
+from reconciler.kube.login import Credentials
+from reconciler.kube.publish import Publisher
+from reconciler.kube.secrets import Secrets
+from reconciler.kube.shelf import Shelf, Shelved
+from reconciler.latest import Latest
+
+log = structlog.get_logger(__name__)
+
+
+class Operator:
+    """One per process. records: path of the history file. owner: names this process.
+
+    shelved: what the cluster's objects say; its first value is none of theirs. desired: what of it
+    is in force.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        scope: Scope,
+        clock: Clock,
+        *,
+        records: Path | None,
+        owner: str,
+        lines: RunLines | None = None,
+    ) -> None:
+        self.api = KubeApi(credentials)
+        self.shelved: Latest[Shelved] = Latest(Shelved())
+        self.desired: Latest[Desired] = Latest(Desired())
+        self._listening = Listening(self.api, credentials, scope)
+        self._secrets = Secrets(self.api)
+        self._clock = clock
+        self._records = records
+        self._owner = owner
+        self._lines = lines
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.listen(), name="listen")
+                await self.shelved.newer_than(0)
+                await self.lead()
+        finally:
+            await self.api.close()
+
+    async def listen(self) -> None:
+        """Keep `desired` what the cluster's objects say; for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listening.run(), name="listening")
+            await self._shelve()
+
+    async def lead(self) -> None:
+        """Act on what is desired and publish how it stands, until cancelled.
+
+        To be begun once `shelved` has a first value of the cluster's.
+        """
+        reconciler = Reconciler(
+            self.desired,
+            self._clock,
+            self._secrets.reveal,
+            records=self._records,
+            owner=self._owner,
+            lines=self._lines,
+        )
+        publisher = Publisher(
+            self.api, self._listening, self.shelved, reconciler.report, self._clock
+        )
+        events = Events(self.api, publisher.turned, self._clock, self._owner)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publisher.run(), name="publisher")
+            group.create_task(events.run(), name="events")
+            group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
+            await reconciler.run()
+
+    async def _shelve(self) -> None:
+        shelf = Shelf()
+        problems: tuple[Problem, ...] = ()
+        async with aclosing(self._listening.objects.follow()) as pictures:
+            async for objects in pictures:
+                if objects is None:
+                    continue
+                # A thousand objects take a while to check: the event loop has bytes to move.
+                shelved = await asyncio.to_thread(shelf.put, objects)
+                if shelved.desired is not self.desired.value:
+                    await self._secrets.want(shelved.desired)
+                    problems = _say(shelved.desired, problems)
+                    self.desired.put(shelved.desired)
+                self.shelved.put(shelved)
+
+
+def _say(desired: Desired, before: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Log what the objects say, and each problem once."""
+    log.info(
+        "objects read",
+        pools=len(desired.pools),
+        remotes=len(desired.remotes),
+        jobs=len(desired.jobs),
+        problems=len(desired.problems),
+    )
+    for problem in desired.problems:
+        if problem not in before:
+            log.warning("problem in object", object=problem.object, what=problem.message)
+    return desired.problems

@@ -1,0 +1,222 @@
+"""Reports to the status of each object, through its subresource, and only when the truth changed.
+
+What an object's status says already is compared with what it should say, so that a second tick at
+rest writes nothing, and nothing has to be remembered over a restart. Conditions of other writers
+are left as they are. Never the spec, never an annotation. What fails is tried again later: a status
+that is late does no harm.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from reconciler.clock import Clock
+from reconciler.desired.document import Identity
+from reconciler.desired.envelope import ANNOTATIONS, APPROVE_PLAN, CANCEL, RECONCILE, RUN_AT
+from reconciler.kube.api import KubeApi
+from reconciler.kube.errors import Busy, Conflict, KubeError, Missing, Unreachable
+from reconciler.kube.listening import Listening
+from reconciler.kube.objects import Raw
+from reconciler.kube.resources import resource_of
+from reconciler.kube.shelf import Read, Shelved
+from reconciler.latest import Latest
+from reconciler.status.conditions import Condition, ConditionType
+from reconciler.status.objects import ObjectStatus, object_statuses
+from reconciler.status.report import Report
+
+log = structlog.get_logger(__name__)
+
+_WRITES_AT_ONCE = 8
+_PAUSE_S = 1.0  # between rounds: however fast reports come, an object is written once per second
+_RETRY_S = 5.0
+_REFUSED_RETRY_S = 60.0  # what the server does not accept it will not accept in a moment
+_HANDLED = {
+    RUN_AT: "lastHandledRunAt",
+    RECONCILE: "lastHandledReconcileAt",
+    CANCEL: "lastHandledCancel",
+    APPROVE_PLAN: "lastHandledApproval",
+}
+assert _HANDLED.keys() == set(ANNOTATIONS), "every request is answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A condition that is another than before. before: None if there was none."""
+
+    identity: Identity
+    raw: Raw
+    before: Mapping[str, Any] | None
+    after: Condition
+
+
+class Publisher:
+    """Follows reports until cancelled. turned: what changed and was written, for events."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        listening: Listening,
+        shelved: Latest[Shelved],
+        report: Latest[Report | None],
+        clock: Clock,
+    ) -> None:
+        self.turned: asyncio.Queue[Turned] = asyncio.Queue(maxsize=1000)
+        self._api = api
+        self._listening = listening
+        self._shelved = shelved
+        self._report = report
+        self._clock = clock
+        self._not_before: dict[Identity, float] = {}
+
+    async def run(self) -> None:
+        """Write what is to be written, for ever."""
+        bell = asyncio.Event()
+        for mailbox in (self._report, self._shelved, self._listening.objects):
+            mailbox.ring(bell)
+        while True:
+            bell.clear()
+            await self._round()
+            await asyncio.sleep(_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S if self._not_before else None):
+                    await bell.wait()
+
+    async def _round(self) -> None:
+        report, shelved = self._report.value, self._shelved.value
+        objects = self._listening.objects.value
+        if report is None or objects is None or report.desired is not shelved.desired:
+            return  # another report is on its way
+        declared = [identity for identity in shelved.read if identity in objects]
+        # Of ten thousand VMs it takes a while: the event loop has bytes to move meanwhile.
+        statuses = await asyncio.to_thread(object_statuses, report, declared)
+        now = asyncio.get_running_loop().time()
+        for identity, until in list(self._not_before.items()):
+            if until <= now or identity not in objects:
+                del self._not_before[identity]
+        turn = asyncio.Semaphore(_WRITES_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for identity, status in statuses.items():
+                if identity in self._not_before:
+                    continue
+                raw, read = objects[identity], shelved.read[identity]
+                patch = patch_of(raw, read, status, self._clock.now())
+                if patch:
+                    group.create_task(self._write(turn, identity, raw, patch, status))
+
+    async def _write(
+        self,
+        turn: asyncio.Semaphore,
+        identity: Identity,
+        raw: Raw,
+        patch: Mapping[str, Any],
+        status: ObjectStatus,
+    ) -> None:
+        body = {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch}
+        loop = asyncio.get_running_loop()
+        async with turn:
+            try:
+                written = await self._api.merge(
+                    resource_of(identity.kind),
+                    identity.namespace,
+                    identity.name,
+                    body,
+                    subresource="status",
+                )
+            except (Missing, Conflict):  # gone, or made anew: the next picture has it
+                self._not_before[identity] = loop.time() + _RETRY_S
+                return
+            except (Unreachable, Busy) as error:
+                log.info("status not written", object=str(identity), why=str(error))
+                self._not_before[identity] = loop.time() + _RETRY_S
+                return
+            except KubeError as error:
+                log.warning("status refused", object=str(identity), why=str(error))
+                self._not_before[identity] = loop.time() + _REFUSED_RETRY_S
+                return
+        self._listening.take(written)
+        self._tell(identity, written, raw, status)
+
+    def _tell(self, identity: Identity, written: Raw, raw: Raw, status: ObjectStatus) -> None:
+        before = {each.get("type"): each for each in _conditions(raw)}
+        for condition in status.conditions:
+            known = before.get(condition.type.value)
+            if known is None or _said(known)[:2] != (condition.status, condition.reason):
+                with suppress(asyncio.QueueFull):
+                    self.turned.put_nowait(Turned(identity, written, known, condition))
+
+
+def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[str, Any]:
+    """Return what has to change in an object's status; nothing if it says what it should.
+
+    A merge patch: lists are whole, None removes.
+    """
+    has: Mapping[str, Any] = raw.get("status") or {}
+    if not status.looked_at and _conditions(raw):
+        return {}
+    should: dict[str, Any] = {
+        "observedGeneration": read.generation,
+        "conditions": _merged(_conditions(raw), status.conditions, read.generation, now),
+        **status.fields,
+    }
+    if not any(each.type is ConditionType.STALLED for each in status.conditions):
+        should |= {key: read.annotations.get(name) for name, key in _HANDLED.items()}
+    return {
+        key: _difference(has.get(key), value)
+        for key, value in should.items()
+        if has.get(key) != _without_nulls(value)
+    }
+
+
+def _difference(has: object, value: object) -> object:
+    """Return a merge patch that makes `has` the value: keys of mappings that went are removed."""
+    if not isinstance(has, Mapping) or not isinstance(value, Mapping):
+        return value
+    gone = dict.fromkeys(has.keys() - value.keys())
+    return {**gone, **{key: _difference(has.get(key), inner) for key, inner in value.items()}}
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _conditions(raw: Raw) -> list[Mapping[str, Any]]:
+    found = (raw.get("status") or {}).get("conditions") or ()
+    return [each for each in found if isinstance(each, Mapping)]
+
+
+def _said(condition: Mapping[str, Any]) -> tuple[object, object, object]:
+    return condition.get("status"), condition.get("reason"), condition.get("message")
+
+
+def _merged(
+    before: list[Mapping[str, Any]],
+    conditions: tuple[Condition, ...],
+    generation: int,
+    now: datetime,
+) -> list[Mapping[str, Any]]:
+    """Lay conditions over those that are there: an instant moves only when a status turns."""
+    known = {each.get("type"): each for each in before}
+    ours = {each.value for each in ConditionType}
+    merged: list[Mapping[str, Any]] = []
+    for condition in conditions:
+        was = known.get(condition.type.value, {})
+        turned = was.get("status") != condition.status.value or not was.get("lastTransitionTime")
+        stamp = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        merged.append(
+            {
+                "type": condition.type.value,
+                "status": condition.status.value,
+                "reason": condition.reason.value,
+                "message": condition.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": stamp if turned else was["lastTransitionTime"],
+            }
+        )
+    return merged + [each for each in before if each.get("type") not in ours]
