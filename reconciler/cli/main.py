@@ -23,7 +23,9 @@ from reconciler.cli.messages import say
 COMMANDS = {
     "run": Address("reconciler.cli.run", "run", "Follow directories of manifests and act on them."),
     "operator": Address(
-        "reconciler.cli.operator", "operator", "Follow objects of a Kubernetes cluster."
+        "reconciler.cli.operator",
+        "operator",
+        "Follow objects of a Kubernetes cluster and act on them.",
     ),
     "plan": Address("reconciler.cli.plan", "plan", "Show what would be done, and do nothing."),
     "validate": Address("reconciler.cli.validate", "validate", "Check manifests, offline."),

@@ -56,7 +56,7 @@ class Gather:
         self._running: dict[
             tuple[str, str], tuple[Pool | Remote, Observer, asyncio.Task[None]]
         ] = {}
-        self._looked: set[Look] = set()
+        self._looked: frozenset[Look] = frozenset()
 
     def look(self, pools: Iterable[PoolName] = (), remotes: Iterable[RemoteName] = ()) -> None:
         """Have these looked at again now; those that are not watched are left out."""
@@ -81,7 +81,7 @@ class Gather:
         """Look once for each wish; what is watched from now on is looked at anyway."""
         for look in set(desired.looks) - self._looked:
             self.look(look.pools, look.remotes)
-        self._looked = set(desired.looks)
+        self._looked = frozenset(desired.looks)
 
     def _match(self, group: asyncio.TaskGroup, desired: Desired) -> None:
         wanted: dict[tuple[str, str], Pool | Remote] = {

@@ -11,7 +11,7 @@ the view, and a whole answer that makes none is a pool that is not known right n
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 
 import structlog
@@ -72,7 +72,7 @@ class PoolObserver:
         self._as_of: datetime | None = None
         self._unknown: Unknown | None = None
         self._failures = 0
-        self._asked = asyncio.Event()
+        self._resting: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -81,7 +81,6 @@ class PoolObserver:
                 await self._watch()
             except Exception as error:  # hostile answers must not end the watch either
                 self._say_unknown(error)
-                self._asked.clear()
                 await self._wait(self._wait_s(error))
 
     def poke(self, touched: Iterable[tuple[VmUuid, datetime]]) -> None:
@@ -94,9 +93,11 @@ class PoolObserver:
 
     def look(self) -> None:
         """Look again now, also where the next try is a while away."""
-        self._asked.set()
         if self._follower is not None:
             self._follower.poke()
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.reschedule(asyncio.get_running_loop().time())
 
     async def _watch(self) -> None:
         client = await self._connect(self._name)
@@ -114,12 +115,12 @@ class PoolObserver:
 
     async def _wait(self, seconds: float) -> None:
         """Wait so long, or until a person asks for another try."""
-        async with asyncio.TaskGroup() as group:
-            pause = group.create_task(_awaited(self._pause(seconds)))
-            asked = group.create_task(self._asked.wait())
-            await asyncio.wait({pause, asked}, return_when=asyncio.FIRST_COMPLETED)
-            pause.cancel()
-            asked.cancel()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._resting:
+                    await self._pause(seconds)
+        finally:
+            self._resting = None
 
     def _say(self, view: PoolView) -> None:
         if self._unknown is not None or self._as_of is None:
@@ -150,10 +151,6 @@ class PoolObserver:
         if isinstance(error, CredentialsInvalid):
             return _REFUSED_WAIT_S
         return min(_FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 10), _WAIT_MAX_S)
-
-
-async def _awaited(waiting: Awaitable[None]) -> None:
-    await waiting
 
 
 async def _take(fold: PoolFold, changes: Sequence[Change]) -> None:

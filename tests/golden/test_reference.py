@@ -22,10 +22,12 @@ Durations are written `90s`, `1h30m`, `30d`; rates `100Mi`, in bytes per second.
 manifest never deletes a backup. Secrets are never written into a manifest: a field says from which
 file or environment variable to read them.
 
-Three annotations of a BackupJob ask for something once: `backup.reconciler.io/run-at` (an instant:
+Four annotations of a BackupJob ask for something once: `backup.reconciler.io/run-at` (an instant:
 a run is owed since then), `backup.reconciler.io/approve-plan` (the hash of the deletions that a
-plan holds, as `reconciler plan` prints it) and `backup.reconciler.io/cancel` (names of runs,
-separated by commas: what runs of them is stopped, what waits is not begun).
+plan holds, as `reconciler plan` prints it), `backup.reconciler.io/cancel` (names of runs,
+separated by commas: what runs of them is stopped, what waits is not begun) and, as also of a
+XenPool or BackupRemote, `backup.reconciler.io/reconcile` (any text: whenever it is another, the
+pools and remotes are looked at again at once).
 """
 
 

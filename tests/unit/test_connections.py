@@ -45,6 +45,18 @@ async def test_a_remote_is_opened_once_and_again_when_it_moves(tmp_path: Path) -
     await connections.close()
 
 
+async def test_a_remote_is_opened_again_when_a_secret_of_it_is_another(tmp_path: Path) -> None:
+    key, other = SecretRef(secret="k", key="k", namespace="a"), SecretRef(env="OTHER")
+    settings = Remote(name=CELLAR, place=LocalPlace(str(tmp_path)), encryption=key)
+    connections = Connections(Latest(Desired(remotes={CELLAR: settings})), lambda _: "k" * 32)
+    first = await connections.remote(CELLAR)
+    await connections.renew({other})
+    assert await connections.remote(CELLAR) is first
+    await connections.renew({key})
+    assert await connections.remote(CELLAR) is not first
+    await connections.close()
+
+
 async def test_what_is_not_desired_is_not_opened(tmp_path: Path) -> None:
     connections = Connections(Latest(Desired()), lambda _: "")
     with pytest.raises(Missing, match="no such remote"):

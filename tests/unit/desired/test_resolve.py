@@ -14,6 +14,7 @@ from reconciler.desired.state import (
     Cancellation,
     Desired,
     JobMode,
+    Look,
     PruneGuard,
     RunRequest,
     SrTarget,
@@ -430,6 +431,23 @@ def test_requests_and_approvals_come_as_annotations(
         RunRequest(JobName("nightly"), datetime(2026, 1, 1, 2, tzinfo=UTC)),
     )
     assert desired.approvals == (Approval("9f3c"),)
+
+
+def test_a_wish_to_look_again_is_for_all_that_a_job_names(
+    resolved: Resolve, pool: str, remote: str, job: str
+) -> None:
+    wish = "annotations: {backup.reconciler.io/reconcile: now}"
+    asked = {
+        "a": pool.replace("{name: lab}", f"{{name: lab, {wish}}}"),
+        "b": remote,
+        "c": job.replace("{name: nightly}", f"{{name: nightly, {wish}}}"),
+    }
+    desired = resolved(**asked).desired
+    (pool_name,), (remote_name,) = desired.pools, desired.remotes
+    assert set(desired.looks) == {
+        Look("now", frozenset({pool_name}), frozenset({remote_name})),
+        Look("now", frozenset({pool_name})),
+    }
 
 
 def test_runs_are_cancelled_by_an_annotation(

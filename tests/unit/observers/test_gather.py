@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.desired.state import Desired, LocalPlace, Pool, Remote, SecretRef
+from reconciler.desired.state import Desired, LocalPlace, Look, Pool, Remote, SecretRef
 from reconciler.ids import PoolName, RemoteName, VmUuid
 from reconciler.latest import Latest
 from reconciler.observed.pool import PoolView
@@ -28,7 +28,11 @@ class Scripted:
         self.settings = settings
         self.publish = publish
         self.pokes: list[tuple[VmUuid, datetime]] = []
+        self.looks = 0
         self.ended = asyncio.Event()
+
+    def look(self) -> None:
+        self.looks += 1
 
     async def run(self) -> None:
         self.publish()
@@ -75,6 +79,12 @@ async def test_observers_follow_what_is_desired() -> None:
         await until(lambda: bool(made[1].pokes))
         assert made[1].pokes == [(VM, NOW)]
         assert made[0].pokes == []
+
+        look = Look("1", remotes=frozenset({CELLAR}))
+        for wish in (look, look, replace(look, token="2")):
+            desired.put(replace(desired.value, looks=(wish,)))
+            await until(lambda wish=wish: made[1].looks == int(wish.token))
+        assert (made[0].looks, made[1].looks) == (0, 2), "once for each wish"
 
         desired.put(Desired(pools={LAB: replace(POOL, username="backup")}))
         await until(lambda: len(made) == 3 and made[0].ended.is_set() and made[1].ended.is_set())

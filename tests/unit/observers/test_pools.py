@@ -682,3 +682,31 @@ async def test_a_poke_makes_it_look_again(watch, pool):
 
 async def test_a_poke_while_nothing_is_seen_is_fine(pool):
     Watch(pool).observer.poke([(VmUuid("x"), NOW)])
+
+
+async def test_a_wish_to_look_ends_a_wait(pool):
+    watch = Watch(pool)
+    waiting = asyncio.Event()
+
+    async def pause(seconds):
+        waiting.set()
+        await asyncio.Event().wait()
+
+    watch.observer = PoolObserver(
+        PoolName("east"), watch.connect, watch.clock, watch.publish, pause=pause
+    )
+    watch.client.happen(trouble=CredentialsInvalid("no"))
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        running = group.create_task(watch.observer.run())
+        await waiting.wait()
+        assert is_unknown(watch.published[-1])
+        watch.client.trouble = None
+        watch.observer.look()
+        await watch.until(is_view)
+        running.cancel()
+
+
+async def test_a_wish_to_look_is_a_poke_without_a_reason(watch):
+    first = await watch.until(is_view)
+    watch.observer.look()
+    await watch.until(lambda view: view.as_of > first.as_of)

@@ -195,3 +195,15 @@ async def test_a_remote_with_another_key_is_unknown_and_says_so(watch: Watch) ->
         assert isinstance(view, Unknown)
         assert view.reason is Reason.WRONG_KEY
         running.cancel()
+
+
+async def test_a_wish_to_look_is_for_everything(watch: Watch) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(watch.observer.run())
+        version, _ = await watch.next(0)
+        watch.leave_partial(WEB, ".20260101T020000Z.vhd.partial")
+        watch.observer.look()
+        _, view = await watch.next(version)
+        assert isinstance(view, RemoteView)
+        assert set(view.histories) == {WEB}
+        running.cancel()
