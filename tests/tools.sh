@@ -21,6 +21,7 @@ wanted=(
   node:nodejs
   npm:npm
   xva-img:xva-img
+  promtool:prometheus
   linux.uml:user-mode-linux
   modprobe:kmod
   ip:iproute2

@@ -37,6 +37,15 @@ State = Annotated[
 ]
 
 
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Serve /metrics, /healthz and /readyz: PORT on loopback, HOST:PORT, or :PORT for all.",
+    ),
+]
+
+
 def span_option(name: str, text: str) -> timedelta:
     """Read "60s" or "1h30m". Raises Usage."""
     try:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from socket import socket
 from typing import Annotated
 
 import structlog
@@ -13,9 +14,10 @@ from reconciler.cli import logs
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.foreground import run_to_end
 from reconciler.cli.inbox import Inbox
+from reconciler.cli.listening import listening, version
 from reconciler.cli.loading import reveal, say_problems
 from reconciler.cli.messages import say
-from reconciler.cli.options import Directories, ShowProgress, State
+from reconciler.cli.options import Directories, Listen, ShowProgress, State
 from reconciler.cli.progress import Style, show, style_of
 from reconciler.cli.state import StateDirectory, state_directory
 from reconciler.clock import SystemClock
@@ -23,6 +25,7 @@ from reconciler.desired.problems import Problem
 from reconciler.desired.state import Approval, Desired
 from reconciler.latest import Latest
 from reconciler.sources.files import ManifestFiles
+from reconciler.web.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ def run(
     directories: Directories,
     state: State = None,
     progress: ShowProgress = None,
+    listen: Listen = None,
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "console",
     approve: Annotated[
         list[str] | None,
@@ -58,6 +62,7 @@ def run(
         approvals=tuple(Approval(each) for each in approve or ()),
     )
     with place.hold(owner):
+        server.bound = listening(listen)
         log.info("started", state=str(place.path), owner=owner)
         code = run_to_end(server.serve, on_terminate=ExitCode.OK)
         log.info("stopped")
@@ -74,6 +79,7 @@ class _Server:
     style: Style
     log_format: logs.LogFormat
     approvals: tuple[Approval, ...]
+    bound: socket | None = None
 
     async def serve(self) -> ExitCode:
         """Work until cancelled."""
@@ -95,6 +101,9 @@ class _Server:
             )
             group.create_task(self._join_on(manifests, inbox, desired))
             group.create_task(inbox.run(lambda: reconciler.report.value))
+            if self.bound is not None:
+                watch = Watch(lambda: reconciler, clock, version())
+                group.create_task(watch.serve(self.bound))
             group.create_task(show(reconciler.transfers, self.style, self._put_plain))
             await reconciler.run()
         return ExitCode.OK

@@ -5,7 +5,7 @@ the actions that name it, and it is over when nothing of it is wanted any more. 
 does not want any more because somebody cancelled the run, or because it took too long, ended so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -74,31 +74,26 @@ def open_runs(plan: Plan, progress: Progress) -> dict[RunId, OpenRun]:
         for held in plan.held
         if held.action is not None and held.reason not in ended
     ]
-    found: dict[RunId, OpenRun] = {}
+    parts: dict[RunId, list[tuple[Action, str]]] = {}
     for action, why in wanted:
         run = run_of(action)
-        if run is None:
-            continue
-        found[run] = _joined(found.get(run), run, action, why, progress)
-    return found
+        if run is not None:
+            parts.setdefault(run, []).append((action, why))
+    return {run: _open_run(run, mine, progress) for run, mine in parts.items()}
 
 
-def _joined(
-    known: OpenRun | None, run: RunId, action: Action, why: str, progress: Progress
-) -> OpenRun:
-    running = id_of(action) in progress.running
-    job = getattr(action, "job", None) or JobName("")
-    vm = frozenset({action.vm}) if action.vm is not None else frozenset()
-    if known is None:
-        return OpenRun(run, job, action.due, _trigger_of(action), vm, running, why)
+def _open_run(run: RunId, parts: Sequence[tuple[Action, str]], progress: Progress) -> OpenRun:
+    """Join what is wanted of one run. `why`: the first, if all of it is held."""
+    first, _ = parts[0]
     return OpenRun(
         run=run,
-        job=known.job,
-        due=min(known.due, action.due),
-        cause=known.cause,
-        vms=known.vms | vm,
-        running=known.running or running,
-        why=known.why if why else "",
+        job=getattr(first, "job", None) or JobName(""),
+        due=min(action.due for action, _ in parts),
+        cause=_trigger_of(first),
+        vms=frozenset(action.vm for action, _ in parts if action.vm is not None),
+        running=bool(progress.running)
+        and any(id_of(action) in progress.running for action, _ in parts),
+        why="" if any(not why for _, why in parts) else parts[0][1],
     )
 
 
