@@ -7,7 +7,7 @@ planner: it is observed.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -38,6 +38,13 @@ V = TypeVar("V")
 _MEMORY = timedelta(days=1)  # longer than any back-off: what is forgotten counts as never tried
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    action: Action
+    party: Party
+    task: asyncio.Task[None]
+
+
 class Executor:
     """Runs admitted actions until cancelled; running steps then end with their tasks."""
 
@@ -57,7 +64,7 @@ class Executor:
         self._hands = hands
         self._records = records
         self._clock = clock
-        self._tasks: dict[ActionId, asyncio.Task[None]] = {}
+        self._running: dict[ActionId, _Running] = {}
         self._cancelled: dict[ActionId, Cancel] = {}
 
     async def run(self) -> None:
@@ -65,11 +72,19 @@ class Executor:
         bell = asyncio.Event()
         self._report.ring(bell)
         async with asyncio.TaskGroup() as group:
+            for party in await self._hands.under_way():
+                self._start(group, party, (await self._first_report()).desired)
             while True:
                 bell.clear()
                 report = self._report.value
                 wake_at = self._follow(group, report) if report is not None else None
                 await wait_until(bell, self._clock, wake_at)
+
+    async def _first_report(self) -> Report:
+        async for report in self._report.follow():
+            if report is not None:
+                return report
+        raise AssertionError("a mailbox is followed for ever")
 
     def _follow(self, group: asyncio.TaskGroup, report: Report) -> datetime | None:
         """Start and cancel what a plan says; return when to ask again.
@@ -78,11 +93,12 @@ class Executor:
         planned on an old view would pass for one that was planned on the new.
         """
         for cancel in report.plan.cancel:
-            task = self._tasks.get(cancel.action)
+            running = self._running.get(cancel.action)
             # Once: it takes its time to end, during which the plan says so again.
-            if task is not None and cancel.action not in self._cancelled:
+            if running is not None and cancel.action not in self._cancelled:
                 self._cancelled[cancel.action] = cancel
-                task.cancel()
+                running.party.give_up(running.action)
+                running.task.cancel()
         observed = replace(report.observed, progress=self._progress.value)
         admission = decide(report.plan, report.desired, observed, self._clock.now())
         for party in admission.starts:
@@ -104,9 +120,8 @@ class Executor:
         )
         taken = self._hands.take(group, party, desired)
         for id_, action in zip(ids, party, strict=True):
-            self._tasks[id_] = group.create_task(
-                self._take_part(action, started_at, taken), name=id_
-            )
+            task = group.create_task(self._take_part(action, started_at, taken), name=id_)
+            self._running[id_] = _Running(action, taken, task)
 
     async def _take_part(self, action: Action, started_at: datetime, party: Party) -> None:
         gauge = self.transfers.begin(action, started_at)
@@ -175,7 +190,7 @@ class Executor:
         id_ = id_of(action)
         progress = self._progress.value
         touched = dict.fromkeys(touched_by(claims_of(action)), attempt.ended_at)
-        self._tasks.pop(id_, None)
+        self._running.pop(id_, None)
         self._cancelled.pop(id_, None)
         # No await in between: a byte is counted as moving or as moved, never as both or neither.
         moved = self.transfers.end(action)
@@ -200,7 +215,7 @@ class Executor:
         self, action: Action, attempt: Attempt, gauge: Gauge, outcome: str
     ) -> None:
         """Write down how an action ended. From here on no plan's word ends it any more."""
-        self._tasks.pop(id_of(action), None)
+        self._running.pop(id_of(action), None)
         written = self._records.end(
             gauge.row, attempt.ended_at, outcome, attempt.reason, attempt.why, gauge.done_bytes
         )

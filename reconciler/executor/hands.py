@@ -37,12 +37,23 @@ class Party(Protocol):
         """While the body runs, the others reckon with this part, whether or not it has begun."""
 
     async def carry_out(self, action: Action, gauge: Gauge) -> None:
-        """Do one part to its end. Cancelled, it is stopped. Raises whatever happened."""
+        """Do one part to its end. Raises whatever happened.
+
+        Cancelled, a part that was given up is stopped; any other one may be left to whoever does
+        it, for our successor."""
+
+    def give_up(self, action: Action) -> None:
+        """Be told that the part is not wanted any more; then it is cancelled."""
 
 
 class Hands(Protocol):
     def take(self, group: asyncio.TaskGroup, actions: Sequence[Action], desired: Desired) -> Party:
         """Take on a party. group: for what outlives its parts. desired: what it was planned on."""
+
+    async def under_way(self) -> Sequence[Sequence[Action]]:
+        """Find the parties that a predecessor began and others are still at, to be taken on first.
+
+        Nothing is begun before that is known, so this waits for as long as it is not."""
 
 
 class OwnHands:
@@ -81,6 +92,9 @@ class OwnHands:
 
         return _OwnParty(readings, stall_s, tools)
 
+    async def under_way(self) -> Sequence[Sequence[Action]]:
+        return ()  # what a process does ends with it
+
 
 class _OwnParty:
     def __init__(
@@ -98,6 +112,9 @@ class _OwnParty:
     async def carry_out(self, action: Action, gauge: Gauge) -> None:
         async with stall_watch(gauge, self._stall_s, self._readings.pacing):
             await carry_out(action, self._tools(gauge))
+
+    def give_up(self, action: Action) -> None:
+        pass  # it is stopped either way
 
 
 def _seconds(span: timedelta | None) -> float | None:

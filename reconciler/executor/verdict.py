@@ -38,7 +38,7 @@ _STORAGE_FULL = frozenset({"SR_BACKEND_FAILURE_44", "SR_FULL"})
 
 def verdict(action: Action, error: Exception, before: Attempt | None, now: datetime) -> Attempt:
     """Judge a failed try. before: how the try before this one ended, if there was one."""
-    cause = _cause(error)
+    cause = cause_of(error)
     count = before.count + 1 if before is not None else 1
     reason = reason_of(cause)
     again = not_before(id_of(action), count, now)
@@ -99,7 +99,7 @@ def reason_of(error: Exception) -> Reason:  # noqa: PLR0911, PLR0912 (it is a ta
             return Reason.INTERNAL_ERROR
 
 
-def _cause(error: Exception) -> Exception:
+def cause_of(error: Exception) -> Exception:
     """Take the first real failure out of a group: siblings were only cancelled because of it."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
