@@ -62,6 +62,10 @@ class Acting:
         if task is not None:
             task.cancel()
 
+    def cancel_all(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
     async def _take_part(self, action: Action, party: Party) -> None:
         id_ = id_of(action)
         gauge = self.transfers.begin(action, self.clock.now())

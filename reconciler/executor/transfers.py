@@ -54,6 +54,11 @@ class Gauge:
         """Say that `count` more bytes went by."""
         self._done_bytes += count
 
+    def set(self, done_bytes: int, total_bytes: int) -> None:
+        """Say how far another process has come, that counts for us."""
+        self._done_bytes = done_bytes
+        self._total_bytes = total_bytes
+
     def read(self) -> Transfer:
         return Transfer(
             id=id_of(self._action),

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     # why a try failed (executor/verdict.py decides)
     CANCELLED = "Cancelled"
     INTERRUPTED = "Interrupted"
+    WORKER_FAILED = "WorkerFailed"  # no Job could be made for it
     NOT_LEADING = "NotLeading"  # another operator has taken over
     TIMED_OUT = "TimedOut"
     STALLED = "Stalled"  # no byte moved for too long

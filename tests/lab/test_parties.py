@@ -1,39 +1,26 @@
 """One job, three remotes: each disk leaves the pool once, and each remote answers for itself."""
 
-import asyncio
-import contextlib
 import errno
-import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from party import NAMES, running, with_point
 
-from reconciler.assembly import Reconciler
-from reconciler.catalog.chains import chain_keys
-from reconciler.catalog.read import read_vm
-from reconciler.clock import SteppedClock
 from reconciler.connections import Connections
-from reconciler.desired.state import Desired
-from reconciler.ids import RemoteName, VmUuid
+from reconciler.ids import RemoteName
 from reconciler.lab.lab import Lab
 from reconciler.lab.transfers import EXPORT, Transfer
-from reconciler.latest import Latest
 from reconciler.plan.actions import Export
 from reconciler.plan.reasons import Reason
 from reconciler.remotes.faults import Call, Fault
 from reconciler.remotes.file import FileRemote
 from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.remote import Remote
-from reconciler.sources.files import ManifestFiles
-from reconciler.sources.secrets import read_secret
 from reconciler.status.report import Report
-from reconciler.transfer.restore import open_chain, write_raw
 
-NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
-NAMES = ("attic", "barn", "cellar")
 MIB = 1 << 20
 DISK_BYTES = 16 * MIB
 
@@ -46,108 +33,6 @@ class DiskFull(Fault):
 
     def strikes(self, index: int, call: Call) -> bool:
         return call.kind == "pwritev" and call.offset > self.beyond
-
-
-class Party:
-    """A reconciler with one job to three remotes, and how it stands."""
-
-    def __init__(self, reconciler: Reconciler, clock: SteppedClock) -> None:
-        self.reconciler = reconciler
-        self.clock = clock
-
-    async def until(self, seen: Callable[[Report], bool]) -> Report:
-        async with asyncio.timeout(60):
-            async for report in self.reconciler.report.follow():
-                if report is None:
-                    continue
-                assert not report.desired.problems
-                if seen(report):
-                    return report
-        raise AssertionError
-
-    async def until_moving(self, verb: str, count: int) -> None:
-        """Wait until so many bytes of each of three actions went by."""
-        async with asyncio.timeout(60):
-            while True:
-                moving = [one for one in self.reconciler.transfers() if one.action.verb == verb]
-                if len(moving) == len(NAMES) and all(one.done_bytes > count for one in moving):
-                    return
-                await asyncio.sleep(0.01)
-
-    async def restored(self, name: str, vm: str, output: Path) -> set[bytes]:
-        """The contents of all disks of the only point on a remote."""
-        remote = await self.reconciler.connections.remote(RemoteName(name))
-        (point,) = (await read_vm(remote, VmUuid(vm), self.clock.now())).points
-        contents = set()
-        for disk in point.disks:
-            keys = await chain_keys(remote, VmUuid(vm), point.stamp, disk.disk)
-            path = output / f"{name}-{disk.disk}.raw"
-            async with open_chain(remote, keys) as reader:
-                await write_raw(reader, str(path))
-            contents.add(path.read_bytes())
-        return contents
-
-
-def with_point(report: Report) -> set[str]:
-    """The remotes that have a point."""
-    return {
-        view.name
-        for view in report.observed.remotes.values()
-        if any(getattr(one, "points", ()) for one in getattr(view, "histories", {}).values())
-    }
-
-
-@contextlib.asynccontextmanager
-async def running(served, directory: Path) -> AsyncIterator[Party]:
-    manifests = directory / "manifests"
-    manifests.mkdir()
-    (manifests / "password").write_text(served.password)
-    remotes = [
-        f"""\
-        ---
-        apiVersion: backup.reconciler.io/v1alpha1
-        kind: BackupRemote
-        metadata: {{name: {name}}}
-        spec: {{local: {{path: "{directory / name}"}}}}
-        """
-        for name in NAMES
-    ]
-    for name in NAMES:
-        (directory / name).mkdir()
-    targets = ", ".join(f"{{remoteRef: {{name: {name}}}}}" for name in NAMES)
-    pool = f"""\
-        apiVersion: backup.reconciler.io/v1alpha1
-        kind: XenPool
-        metadata: {{name: lab}}
-        spec:
-          urls: ["{served.url}"]
-          username: {served.user}
-          passwordFrom: {{file: "{manifests / "password"}"}}
-        """
-    job = f"""\
-        ---
-        apiVersion: backup.reconciler.io/v1alpha1
-        kind: BackupJob
-        metadata: {{name: nightly}}
-        spec:
-          poolRefs: [{{name: lab}}]
-          selector: {{matchTags: [prod]}}
-          targets: [{targets}]
-          runOnCreate: true
-          schedules: [{{name: night, cron: "0 2 * * *", timeZone: UTC, retention: {{last: 3}}}}]
-        """
-    text = "".join(textwrap.dedent(part) for part in (pool, *remotes, job))
-    (manifests / "world.yaml").write_text(text)
-    clock, desired = SteppedClock(NOW), Latest(Desired())
-    reconciler = Reconciler(desired, clock, lambda ref: read_secret(ref).reveal())
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(ManifestFiles([str(manifests)]).publish(desired)),
-            group.create_task(reconciler.run()),
-        ]
-        yield Party(reconciler, clock)
-        for task in tasks:
-            task.cancel()
 
 
 @pytest.fixture
@@ -242,7 +127,7 @@ async def test_a_part_that_is_cancelled_leaves_the_others(
                 for one in party.reconciler.transfers()
                 if isinstance(one.action, Export) and one.action.remote == cancelled
             ]
-            party.reconciler._executor._tasks[part.id].cancel()
+            party.reconciler._executor._running[part.id].task.cancel()
             others = set(NAMES) - {cancelled}
             await party.until(lambda report: with_point(report) >= others)
             streams = [one for one in exported(lab) if one.blocks]
