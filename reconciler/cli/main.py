@@ -35,6 +35,7 @@ COMMANDS = {
     "cancel": Address("reconciler.cli.cancel", "cancel", "Cancel a run."),
     "logs": Address("reconciler.cli.run_logs", "logs", "Show the log of a run."),
     "restore": Address("reconciler.cli.restore", "restore", "Restore a VM, or one disk to a file."),
+    "act": Address("reconciler.cli.act", "act", "Carry out what lies on a Kubernetes Job."),
     "lab": Address("reconciler.lab.command", "app", "A simulated pool with real disks."),
     "demo": Address("reconciler.cli.demo", "demo", "See the main job work, on a simulated pool."),
     "crd": Address("reconciler.cli.crd", "crd", "Print the kinds as CustomResourceDefinitions."),

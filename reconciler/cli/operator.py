@@ -1,9 +1,13 @@
 """`reconciler operator`: follow objects of a Kubernetes cluster, for as long as it lives."""
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Literal
 
 import structlog
 import typer
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from reconciler.assembly import new_owner
 from reconciler.cli import logs
@@ -13,11 +17,14 @@ from reconciler.cli.options import State
 from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
 from reconciler.desired.manifest import KINDS
+from reconciler.kube.job_body import TemplateInvalid, WorkerTemplate
 from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials, NoLogin
-from reconciler.kube.operator import Operator
+from reconciler.kube.operator import Home, Operator
 
 log = structlog.get_logger(__name__)
+
+Execution = Literal["InProcess", "KubernetesJobs"]
 
 
 def operator(
@@ -34,6 +41,28 @@ def operator(
         bool,
         typer.Option("-A", "--all-namespaces", help="Follow the objects of every namespace."),
     ] = False,
+    home: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            help="Where the operator itself is, with its Lease and its Jobs; its pod's by default.",
+        ),
+    ] = None,
+    leader_election: Annotated[
+        bool,
+        typer.Option(help="Work only while elected, so that there can be several of it."),
+    ] = True,
+    execution: Annotated[
+        Execution,
+        typer.Option(help="Where exports, replications, merges and restores are carried out."),
+    ] = "InProcess",
+    worker_template: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A PodTemplateSpec for the pods of KubernetesJobs, with a container named worker.",
+        ),
+    ] = None,
     state: State = None,
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "json",
 ) -> None:
@@ -49,7 +78,7 @@ def operator(
     owner = new_owner()
     credentials = Credentials()
     try:
-        server = credentials.access().server
+        access = credentials.access()
     except NoLogin as error:
         raise Failure(
             str(error),
@@ -57,12 +86,19 @@ def operator(
             hint="run it in a pod with a service account, or set KUBECONFIG",
         ) from error
     clock = SystemClock()
+    at_home = Home(
+        home or access.namespace or (namespace or ["default"])[0],
+        lease="reconciler" if leader_election else None,
+        worker=_template_of(execution, worker_template),
+        pod=os.environ.get("POD_NAME"),
+    )
 
     async def serve() -> ExitCode:
         await Operator(
             credentials,
             Scope(tuple(KINDS), tuple(dict.fromkeys(namespace or ()))),
             clock,
+            home=at_home,
             records=place.records,
             owner=owner,
             lines=logs.keep_lines(clock.now),
@@ -70,7 +106,26 @@ def operator(
         return ExitCode.OK
 
     with place.hold(owner):
-        log.info("started", server=server, state=str(place.path), owner=owner)
+        log.info("started", server=access.server, state=str(place.path), owner=owner)
         code = run_to_end(serve, on_terminate=ExitCode.OK)
         log.info("stopped")
     raise typer.Exit(code)
+
+
+def _template_of(execution: Execution, path: Path | None) -> WorkerTemplate | None:
+    if execution == "InProcess":
+        return None
+    if path is None:
+        raise Usage("operator: --execution KubernetesJobs needs a --worker-template")
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        template = WorkerTemplate(content if isinstance(content, dict) else {})
+        if template.image is None and "POD_NAME" not in os.environ:
+            raise TemplateInvalid("the worker has no image, and there is no pod of ours with one")
+        return template
+    except (OSError, ValueError, YAMLError) as error:
+        raise Failure(
+            f"it cannot be used: {error}",
+            subject=f"worker template {path}",
+            hint="it is a PodTemplateSpec in YAML, with a container named worker of this image",
+        ) from error

@@ -8,13 +8,20 @@ server gives them, and nothing of what they mean.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import httpx
 
-from reconciler.kube.errors import BadAnswer, Expired, LoginRefused, Unreachable, error_of
+from reconciler.kube.errors import (
+    BadAnswer,
+    Expired,
+    LoginRefused,
+    NotPermitted,
+    Unreachable,
+    error_of,
+)
 from reconciler.kube.login import Credentials, NoLogin
 from reconciler.kube.resources import Resource
 
@@ -39,13 +46,23 @@ class Listing:
 
 
 class KubeApi:
-    """calls: how many there were, by verb and plural, such as ("patch", "backupjobs/status")."""
+    """calls: how many there were, by verb and plural, such as ("patch", "backupjobs/status").
+
+    permit: asked right before anything is changed; what it refuses raises NotPermitted. None: it
+    always may be.
+    """
 
     def __init__(
-        self, credentials: Credentials, *, deadline_s: float = 30.0, connections_max: int = 16
+        self,
+        credentials: Credentials,
+        *,
+        deadline_s: float = 30.0,
+        connections_max: int = 16,
+        permit: Callable[[], bool] | None = None,
     ) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
         self._credentials = credentials
+        self._permit = permit
         self._deadline_s = deadline_s
         self._limits = httpx.Limits(max_connections=connections_max)
         self._client: httpx.AsyncClient | None = None
@@ -59,14 +76,19 @@ class KubeApi:
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Raw:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
 
-    async def list(self, resource: Resource, namespace: str | None = None) -> Listing:
-        """List a namespace, or all of them (None); each item says its apiVersion and kind."""
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, selector: str = ""
+    ) -> Listing:
+        """List a namespace, or all of them (None); each item says its apiVersion and kind.
+
+        selector: of labels, as kubectl has it.
+        """
         for _ in range(_LISTS_MAX - 1):
             try:
-                return await self._list(resource, namespace)
+                return await self._list(resource, namespace, selector)
             except Expired:
                 continue
-        return await self._list(resource, namespace)
+        return await self._list(resource, namespace, selector)
 
     async def create(self, resource: Resource, namespace: str | None, body: Raw) -> Raw:
         return await self._call(
@@ -141,9 +163,9 @@ class KubeApi:
 
     # ── one exchange ──
 
-    async def _list(self, resource: Resource, namespace: str | None) -> Listing:
+    async def _list(self, resource: Resource, namespace: str | None, selector: str) -> Listing:
         items: list[Raw] = []
-        params = {"limit": str(_CHUNK)}
+        params = {"limit": str(_CHUNK)} | ({"labelSelector": selector} if selector else {})
         while True:
             answer = await self._call(
                 "GET", "list", resource, resource.path(namespace), params=params
@@ -178,6 +200,8 @@ class KubeApi:
             headers["Content-Type"] = content_type
         what = f"{verb} {path}"
         client = await self._logged_in(None)
+        if method != "GET" and self._permit is not None and not self._permit():
+            raise NotPermitted(f"{what}: another operator leads")
         try:
             return await self._exchange(client, method, path, params, content, headers, what)
         except LoginRefused:

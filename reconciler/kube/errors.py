@@ -24,6 +24,10 @@ class Unreachable(KubeError):
     pass
 
 
+class NotPermitted(KubeError):
+    pass
+
+
 class LoginRefused(KubeError):
     pass
 

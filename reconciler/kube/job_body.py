@@ -12,6 +12,7 @@ from reconciler.kube.resources import Resource
 from reconciler.plan.actions import Action, id_of
 
 JOBS = Resource("batch", "v1", "jobs")
+PODS = Resource("", "v1", "pods")
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SELECTOR = f"{MANAGED_BY}=reconciler,{GROUP}/worker=true"
@@ -26,7 +27,7 @@ class TemplateInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WorkerTemplate:
-    """pod: a PodTemplateSpec whose container "worker" runs our image; what it does is added."""
+    """pod: a PodTemplateSpec whose container "worker" is ours; what it does is added to it."""
 
     pod: Raw
 
@@ -39,6 +40,17 @@ class WorkerTemplate:
             raise TemplateInvalid(
                 f'a pod template has a spec whose containers include one named "{_CONTAINER}"'
             )
+
+    @property
+    def image(self) -> str | None:
+        """The worker's image; None if the template leaves it to us."""
+        image = _worker_of(self.pod).get("image")
+        return None if image is None else str(image)
+
+    def with_image(self, image: str) -> "WorkerTemplate":
+        pod = copy.deepcopy(self.pod)
+        _worker_of(pod)["image"] = image
+        return WorkerTemplate(pod)
 
 
 def job_body(
@@ -57,9 +69,7 @@ def job_body(
     metadata = pod.setdefault("metadata", {})
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
     pod["spec"]["restartPolicy"] = "Never"
-    for container in pod["spec"]["containers"]:
-        if container["name"] == _CONTAINER:
-            container["args"] = ["act", "--namespace", namespace, "--job", name]
+    _worker_of(pod)["args"] = ["act", "--namespace", namespace, "--job", name]
     return {
         "apiVersion": JOBS.api_version,
         "kind": "Job",
@@ -75,6 +85,12 @@ def job_body(
             "template": pod,
         },
     }
+
+
+def _worker_of(pod: Raw) -> Raw:
+    """The container that is ours. There is one: a template without is none."""
+    containers: list[Raw] = pod["spec"]["containers"]
+    return next(each for each in containers if each.get("name") == _CONTAINER)
 
 
 def has_ended(raw: Raw) -> str | None:

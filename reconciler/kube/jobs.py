@@ -25,7 +25,7 @@ from reconciler.executor.transfers import Gauge
 from reconciler.ids import ActionId
 from reconciler.kube.api import KubeApi, Raw
 from reconciler.kube.errors import Busy, KubeError, Missing, Unreachable
-from reconciler.kube.job_body import JOBS, SELECTOR, WorkerTemplate, has_ended, job_body
+from reconciler.kube.job_body import JOBS, PODS, SELECTOR, WorkerTemplate, has_ended, job_body
 from reconciler.kube.job_notes import (
     GIVEN_UP,
     PARCEL,
@@ -50,13 +50,22 @@ _GONE: Raw = {}
 
 
 class JobHands:
-    """own: for what is done in this process. namespace: where the Jobs are made."""
+    """own: for what is done in this process. namespace: where the Jobs are made. pod: our own, in
+    that namespace, whose image the workers have if the template names none."""
 
-    def __init__(self, own: Hands, api: KubeApi, template: WorkerTemplate, namespace: str) -> None:
+    def __init__(
+        self,
+        own: Hands,
+        api: KubeApi,
+        template: WorkerTemplate,
+        namespace: str,
+        pod: str | None = None,
+    ) -> None:
         self._own = own
         self._api = api
         self._template = template
         self._namespace = namespace
+        self._pod = pod
         self._found: dict[frozenset[ActionId], str] = {}  # Jobs of a predecessor, by party
 
     def take(self, group: asyncio.TaskGroup, actions: Sequence[Action], desired: Desired) -> Party:
@@ -74,13 +83,19 @@ class JobHands:
         """Return the parties of Jobs that have not ended, and what this process itself has."""
         while True:
             try:
+                await self._have_an_image()
                 listing = await self._api.list(JOBS, self._namespace, selector=SELECTOR)
             except KubeError as error:
-                log.warning("Jobs cannot be listed; nothing is begun yet", why=str(error))
+                log.warning("what runs is not known; nothing is begun yet", why=str(error))
                 await asyncio.sleep(_LOOK_S)
                 continue
             parties = list(self._parties_of(listing.items))
             return [*parties, *await self._own.under_way()]
+
+    async def _have_an_image(self) -> None:
+        if self._template.image is None and self._pod is not None:
+            pod = await self._api.get(PODS, self._namespace, self._pod)
+            self._template = self._template.with_image(pod["spec"]["containers"][0]["image"])
 
     def _parties_of(self, jobs: Sequence[Raw]) -> Iterator[Sequence[Action]]:
         for raw in jobs:
@@ -237,8 +252,11 @@ def _ids(actions: Sequence[Action]) -> frozenset[ActionId]:
 def _is_for_a_job(parcel: Parcel) -> bool:
     """Whether it moves bytes for long, and nothing that it touches is held to a bandwidth."""
     settings = parcel.settings
-    limits = [each.rate_bytes_per_s for each in (*parcel.pools, *parcel.remotes)]
-    limits += [] if settings is None else [settings.rate_bytes_per_s]
+    limits = [
+        *(pool.rate_bytes_per_s for pool in parcel.pools),
+        *(remote.rate_bytes_per_s for remote in parcel.remotes),
+        None if settings is None else settings.rate_bytes_per_s,
+    ]
     is_limited = any(limit is not None for limit in limits)
     return not is_limited and all(
         isinstance(each, Sending | Merge | RestoreVm) for each in parcel.actions

@@ -4,11 +4,13 @@
                                                                               │
     the cluster ◄── events ◄── publisher ◄────────────────────────────────────┘
 
-`listen` always runs; `lead` acts and publishes, and may be ended and begun again meanwhile.
+`listen` always runs; `lead` acts and publishes while this process is the one that was elected, and
+may be ended and begun again. Whatever it changes, it asks first whether it still is.
 """
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -17,9 +19,14 @@ from reconciler.assembly import Reconciler
 from reconciler.clock import Clock
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired
+from reconciler.executor.hands import Hands
 from reconciler.executor.run_keeper import RunLines
 from reconciler.kube.api import KubeApi
+from reconciler.kube.election import Elector
 from reconciler.kube.events import Events
+from reconciler.kube.job_body import WorkerTemplate
+from reconciler.kube.jobs import JobHands
+from reconciler.kube.lease import KubeLease
 from reconciler.kube.listening import Listening, Scope
 from reconciler.kube.login import Credentials
 from reconciler.kube.publish import Publisher
@@ -29,12 +36,28 @@ from reconciler.latest import Latest
 
 log = structlog.get_logger(__name__)
 
+_LEASE_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the operator itself is. lease: name of the Lease that its replicas are elected through;
+    None: it is alone. worker: what the pods of its Jobs are made from; None: it does all itself.
+    pod: its own, if it is in one.
+    """
+
+    namespace: str
+    lease: str | None = "reconciler"
+    worker: WorkerTemplate | None = None
+    pod: str | None = None
+
 
 class Operator:
-    """One per process. records: path of the history file. owner: names this process.
+    """One per process. home: None if it is alone. records: path of the history file. owner: names
+    this process.
 
-    shelved: what the cluster's objects say; its first value is none of theirs. desired: what of it
-    is in force.
+    leader: who leads, as far as it is known; "" for nobody. shelved: what the cluster's objects
+    say; its first value is none of theirs. desired: what of it is in force.
     """
 
     def __init__(
@@ -43,11 +66,19 @@ class Operator:
         scope: Scope,
         clock: Clock,
         *,
+        home: Home | None = None,
         records: Path | None,
         owner: str,
         lines: RunLines | None = None,
     ) -> None:
-        self.api = KubeApi(credentials)
+        # Its own connection: a renewal waits for nothing else.
+        self._lease_api = KubeApi(credentials, deadline_s=_LEASE_DEADLINE_S, connections_max=1)
+        self._elector: Elector | None = None
+        self._home = home or Home("default", lease=None)
+        if self._home.lease is not None:
+            lease = KubeLease(self._lease_api, self._home.namespace, self._home.lease)
+            self._elector = Elector(lease, owner, clock)
+        self.api = KubeApi(credentials, permit=self._permit)
         self.shelved: Latest[Shelved] = Latest(Shelved())
         self.desired: Latest[Desired] = Latest(Desired())
         self._listening = Listening(self.api, credentials, scope)
@@ -63,9 +94,17 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.listen(), name="listen")
                 await self.shelved.newer_than(0)
-                await self.lead()
+                if self._elector is None:
+                    await self.lead()
+                else:
+                    await self._elector.run(self.lead)
         finally:
             await self.api.close()
+            await self._lease_api.close()
+
+    @property
+    def leader(self) -> str:
+        return self._owner if self._elector is None else self._elector.leader.value
 
     async def listen(self) -> None:
         """Keep `desired` what the cluster's objects say; for ever."""
@@ -85,6 +124,8 @@ class Operator:
             records=self._records,
             owner=self._owner,
             lines=self._lines,
+            permit=self._permit,
+            hands=self._hands,
         )
         publisher = Publisher(
             self.api, self._listening, self.shelved, reconciler.report, self._clock
@@ -95,6 +136,15 @@ class Operator:
             group.create_task(events.run(), name="events")
             group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
             await reconciler.run()
+
+    def _permit(self) -> bool:
+        return self._elector is None or self._elector.permit()
+
+    def _hands(self, own: Hands) -> Hands:
+        home = self._home
+        if home.worker is None:
+            return own
+        return JobHands(own, self.api, home.worker, home.namespace, home.pod)
 
     async def _shelve(self) -> None:
         shelf = Shelf()
