@@ -59,7 +59,8 @@ class Replica:
 
     vm: the protected VM; replica: the VM that stands for it here. snapshot: of the replica, which
     is the point; None if the replica itself is. clean: the replica's disks are as that snapshot
-    left them and it is halted, so that the difference to it can be written into them.
+    left them and it is halted, so that the difference to it can be written into them. ours: made by
+    us; what another tool made under the job's id is a point as well, and is left to that tool.
     """
 
     sr: SrUuid
@@ -75,3 +76,4 @@ class Replica:
     disks: tuple[ReplicaDisk, ...]
     clean: bool = True
     state: ReplicaState = ReplicaState.WHOLE
+    ours: bool = True

@@ -9,6 +9,7 @@ from reconciler.observed.pool import PowerState
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.replica_marks import (
     ReplicaMarks,
+    is_ours,
     read_origin,
     read_point,
     read_unfinished,
@@ -106,6 +107,7 @@ def _replica(
         disks=_disks(tables, record),
         clean=clean,
         state=state,
+        ours=state is ReplicaState.INTERRUPTED or is_ours(record.other_config, record.uuid),
     )
 
 

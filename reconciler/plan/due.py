@@ -95,10 +95,11 @@ def rule(
         if request is not None and (newest is None or newest.taken_at < request):
             target.requested = request
     seen = [target for target in scope.targets if target.history is not None]
-    if any(target.owed or target.requested for target in seen):
-        for slot in promised:
-            if not slot.late:
-                draft.wake(slot.late_at)  # from then on it is a catch-up, or no longer owed
+    is_owed = any(target.owed or target.requested for target in seen)
+    for slot in promised if is_owed or not scope.enrolled else ():
+        if not slot.late:
+            draft.wake(slot.late_at)  # from then on it is a catch-up, or no longer owed
+    if is_owed:
         return _settle(scope, promised, seen, draft)
     if not scope.enrolled and slots and not promised:
         _wait_for_first_slot(scope, slots, draft)

@@ -139,7 +139,8 @@ def _at(
     good = good_points(world, scope, target)
     rules = dict(zip(map(id, good), rules_of(scope.job, good, world.now), strict=True))
     for point in target.points:
-        because: Sequence[str] = rules.get(id(point), [_DAMAGED])
+        damaged = not isinstance(point, Replica) or point.ours
+        because: Sequence[str] = rules.get(id(point), [_DAMAGED if damaged else _OF_ANOTHER])
         if not because:
             name = _name_at(target.site, scope.vm.uuid, point)
             stays = _GONE_ON_FROM if target is scope.rolled else _IN_THE_WAY
@@ -148,6 +149,7 @@ def _at(
 
 
 _DAMAGED = "it cannot be restored, and does not count: a person decides"
+_OF_ANOTHER = "another tool made it under the job's id: it is never removed here"
 _SUSPENDED = "the job is suspended"
 _IN_THE_WAY = "nothing leaves here before the VM has its new point, and all of it was read"
 _GONE_ON_FROM = "the next backup goes on from it, or not all of the job's destinations are seen"

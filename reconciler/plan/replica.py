@@ -3,7 +3,8 @@
 A replica's point can be updated by a difference if the snapshots that its disks equal are still
 on the pool of the VM. A replica that somebody started or changed is theirs: the next update makes
 a new one beside it, from the last point, and only points of the old one leave, when their time has
-come.
+come. One that another tool made under the job's id is that tool's: a point to restore from, which
+answers its slot, and nothing else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -75,11 +76,16 @@ def wait_for(world: World, target: Target) -> Obstacle | None:
 
 
 def _newest(target: Target) -> Replica | None:
-    """Return the newest point there of a replica that is updated."""
+    """Return the newest point there of a replica of ours that is updated."""
     for replica in reversed(target.replicas):
-        if replica.kind is ReplicaKind.UPDATED and replica.state is ReplicaState.WHOLE:
+        if replica.state is ReplicaState.WHOLE and is_base(replica):
             return replica
     return None
+
+
+def is_base(point: Replica) -> bool:
+    """Say whether a point is of a replica that updates go on from."""
+    return point.kind is ReplicaKind.UPDATED and point.ours
 
 
 def _unfit(scope: Scope, known: ReplicaDisk, disk: DiskSnapshot, stamp: Stamp) -> Reason | None:

@@ -7,6 +7,7 @@ case:
 - points of no schedule the job has (made by hand, for a schedule that was removed, adopted);
 - points of a suspended schedule: a pause must not age anything away;
 - points with a broken chain: a person may still mend them;
+- replicas that another tool made under the job's id: they are that tool's;
 - all points of a VM that the job does not choose, or cannot see, any more;
 - the newest good ones, as many as the guard's `goodMin` says.
 
@@ -25,6 +26,7 @@ from reconciler.desired.state import Job
 from reconciler.ids import ScheduleId, VmUuid
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.progress import PlaceKind
+from reconciler.observed.replica import Replica
 from reconciler.plan import replica
 from reconciler.plan.actions import CleanSnapshot, Prune, PruneReplica
 from reconciler.plan.draft import Draft
@@ -105,7 +107,9 @@ def _doomed(world: World, scope: Scope, target: Target) -> tuple[Sequence[Point]
 
 
 def good_points(world: World, scope: Scope, target: Target) -> list[Point]:
-    """Return the points at a destination that was seen that can be restored, oldest first."""
+    """Return the points at a destination that was seen that retention counts, oldest first: ours,
+    that can be restored.
+    """
     assert target.history is not None
     match target.site.kind:
         case PlaceKind.REMOTE:
@@ -118,7 +122,7 @@ def good_points(world: World, scope: Scope, target: Target) -> list[Point]:
             good.reverse()
             return good
         case PlaceKind.SR:
-            return list(target.points)
+            return [point for point in target.points if isinstance(point, Replica) and point.ours]
         case PlaceKind.POOL:
             return [
                 point

@@ -9,7 +9,7 @@ from reconciler.desired.state import JobMode
 from reconciler.ids import JobName, instant_of
 from reconciler.observed.chain import RestorePoint
 from reconciler.observed.progress import PlaceKind
-from reconciler.observed.replica import Replica, ReplicaKind
+from reconciler.observed.replica import Replica
 from reconciler.plan import replica
 from reconciler.plan.actions import CleanSnapshot
 from reconciler.plan.draft import Draft
@@ -76,8 +76,8 @@ def _is_base(target: Target) -> bool:
     match target.points[-1]:
         case RestorePoint(archive=archive):
             return not archive
-        case Replica(kind=kind):
-            return kind is ReplicaKind.UPDATED
+        case Replica() as point:
+            return replica.is_base(point)
         case _:
             return False
 

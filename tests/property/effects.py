@@ -73,7 +73,7 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
             view = _pool_of(observed, action.target_pool)
             gone = [each for each in view.replicas if each.replica == action.replica]
             assert gone, "cleaned something that was not there"
-            assert all(each.state is ReplicaState.INTERRUPTED for each in gone)
+            assert all(each.state is ReplicaState.INTERRUPTED and each.ours for each in gone)
             left = tuple(each for each in view.replicas if each not in gone)
             return _with_pool(observed, replace(view, replicas=left, as_of=now))
         case act.Prune():
@@ -245,6 +245,7 @@ def _replicated(observed: Observed, action: act.Replicate) -> Replica:
         if (each.sr, each.vm, each.job) == (action.sr, action.vm, action.job_id)
         and each.kind is ReplicaKind.UPDATED
         and each.state is ReplicaState.WHOLE
+        and each.ours
     ]
     if action.base is None:
         assert action.replica is None
@@ -318,6 +319,7 @@ def _without_replica(observed: Observed, action: act.PruneReplica, now: datetime
         if (each.replica, each.snapshot) == (action.replica, action.snapshot)
     )
     assert gone.state is ReplicaState.WHOLE
+    assert gone.ours, "what another tool made was removed"
     left = tuple(each for each in view.replicas if each is not gone)
     if action.with_replica:
         assert gone.clean, "somebody's VM was removed"

@@ -179,8 +179,8 @@ def check_prune_replica(
     good = [
         each
         for each in view.replicas
-        if (each.sr, each.vm, each.job, each.state)
-        == (action.sr, action.vm, action.job_id, ReplicaState.WHOLE)
+        if (each.sr, each.vm, each.job, each.state, each.ours)
+        == (action.sr, action.vm, action.job_id, ReplicaState.WHOLE, True)
     ]
     (point,) = (
         each for each in good if (each.replica, each.snapshot) == (action.replica, action.snapshot)
@@ -268,8 +268,8 @@ def sources(view: PoolView, srs: set[SrUuid], vm: VmUuid, job: JobId) -> set[Dis
         mine = [
             each
             for each in view.replicas
-            if (each.sr, each.vm, each.job, each.kind, each.state)
-            == (sr, vm, job, ReplicaKind.UPDATED, ReplicaState.WHOLE)
+            if (each.sr, each.vm, each.job, each.kind, each.state, each.ours)
+            == (sr, vm, job, ReplicaKind.UPDATED, ReplicaState.WHOLE, True)
         ]
         if mine:
             newest = max(mine, key=lambda each: (each.stamp, each.replica, each.snapshot or ""))

@@ -248,6 +248,8 @@ def _replicas(
         if draw(_rarely):
             of, clean = "second", True
         copy = {"kind": "Copied"} if kind == "Copied" else {"of": of, "clean": clean}
+        if draw(_rarely):
+            copy |= {"theirs": True} if kind == "Copied" else {"theirs": True, "of": "theirs"}
         if draw(st.booleans()):
             found.append({**part, **copy, "vm": vm, "sr": sr})
     if parts and draw(_rarely):

@@ -178,7 +178,7 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
 
 
 def _replica(pool: str, part: Mapping[str, Any], names: Names) -> Replica:
-    """One replica. of: the VM that stands for it here; lost: the disks that it lacks."""
+    """One replica. of: the VM that stands for it here; theirs: another tool made it."""
     vm, at = part["vm"], instant(part["at"])
     stamp = stamp_of(at)
     kind = ReplicaKind(part.get("kind", "Updated"))
@@ -207,6 +207,7 @@ def _replica(pool: str, part: Mapping[str, Any], names: Names) -> Replica:
         ),
         clean=part.get("clean", True),
         state=ReplicaState.INTERRUPTED if part.get("interrupted") else ReplicaState.WHOLE,
+        ours=not part.get("theirs", False),
     )
 
 

@@ -173,6 +173,19 @@ def test_the_clone_of_a_point_is_neither_a_point_nor_something_to_clean(target):
     assert view.vms == {}
 
 
+def test_a_point_of_another_tool_is_one_and_not_ours(target):
+    target.replica()
+    target.point("ours", "20260101T000000Z")
+    target.point("theirs", "20260102T000000Z")
+    config = target.records["VM", "theirs"]["other_config"]
+    foreign = {key: value for key, value in config.items() if not key.startswith("reconciler:")}
+    target.put("VM", "theirs", other_config=foreign)
+    first, second = target.view().replicas
+    assert (first.snapshot, first.ours) == (uuid_of("ours"), True)
+    assert (second.snapshot, second.ours) == (uuid_of("theirs"), False)
+    assert second.schedules == (ScheduleId("nightly"),)
+
+
 def test_what_did_not_end_is_shown_as_interrupted(target):
     target.vm("begun", other_config=write_unfinished(marks(), uuid_of("begun"), {}))
     name = staging_name(JOB, VM, Stamp("20260103T000000Z"))
