@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from reconciler.desired.state import Desired, Look, Pool, Remote
 from reconciler.ids import PoolName, RemoteName, VmUuid
 from reconciler.latest import Latest
 from reconciler.observed.pool import PoolView
-from reconciler.observed.progress import Progress
+from reconciler.observed.progress import Place, PlaceKind, Progress
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
@@ -111,7 +111,7 @@ class Gather:
     def _poke(self, progress: Progress) -> None:
         by_place: dict[tuple[str, str], list[tuple[VmUuid, datetime]]] = {}
         for place, at in progress.touched.items():
-            by_place.setdefault((place.kind.lower(), place.name), []).append((place.vm, at))
+            by_place.setdefault(_seen_by(place), []).append((place.vm, at))
         for key, touched in by_place.items():
             if key in self._running:
                 self._running[key][1].poke(touched)
@@ -131,3 +131,16 @@ class Gather:
             key: view for key, view in observed.remotes.items() if (kind, key) != ("remote", name)
         }
         self.observed.put(replace(observed, pools=pools, remotes=remotes))
+
+
+def _seen_by(place: Place) -> tuple[str, str]:
+    """Name the observer that sees a place: what lies on an SR, its pool's."""
+    match place.kind:
+        case PlaceKind.POOL:
+            return "pool", place.name
+        case PlaceKind.SR:
+            return "pool", place.name.rpartition("/")[0]
+        case PlaceKind.REMOTE:
+            return "remote", place.name
+        case _:
+            assert_never(place.kind)

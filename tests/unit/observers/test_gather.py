@@ -86,6 +86,11 @@ async def test_observers_follow_what_is_desired() -> None:
             await until(lambda wish=wish: made[1].looks == int(wish.token))
         assert (made[0].looks, made[1].looks) == (0, 2), "once for each wish"
 
+        place = Place(PlaceKind.SR, f"{LAB}/33333333-3333-4333-8333-333333333333", VM)
+        progress.put(Progress(touched={place: NOW}))
+        await until(lambda: bool(made[0].pokes))
+        assert made[0].pokes == [(VM, NOW)], "what lies on an SR is seen by who sees its pool"
+
         desired.put(Desired(pools={LAB: replace(POOL, username="backup")}))
         await until(lambda: len(made) == 3 and made[0].ended.is_set() and made[1].ended.is_set())
         assert gather.observed.value.remotes == {}, "what is not desired is not seen any more"
