@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, moto_server
+from operate import is_unsure
+from s3_servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, moto_server
 
 from reconciler.assembly import Reconciler
 from reconciler.clock import SteppedClock
@@ -31,9 +32,12 @@ from reconciler.lab.settings import Settings
 from reconciler.latest import Latest
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.pool import PoolView
+from reconciler.observed.progress import Place
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
+from reconciler.observed.state import Observed
 from reconciler.plan.actions import RestoreDisk, id_of
+from reconciler.plan.admit import as_of_place
 from reconciler.sources.files import ManifestFiles
 from reconciler.sources.secrets import read_secret
 from reconciler.status.report import Report
@@ -272,9 +276,17 @@ def is_settled(report: Report, since: datetime) -> bool:
         and bool(report.desired.jobs)
         and report.is_whole
         and all(isinstance(view, PoolView | RemoteView) for view in views)
+        and not any(is_unsure(view) for view in views)
+        and all(is_seen(place, at, observed) for place, at in observed.progress.touched.items())
         and not report.plan.actions
         and not observed.progress.running
     )
+
+
+def is_seen(place: Place, touched_at: datetime, observed: Observed) -> bool:
+    """Whether a place was looked at since our own hands changed it."""
+    as_of = as_of_place(place, observed)
+    return as_of is not None and as_of > touched_at
 
 
 def why_restless(report: Report | None) -> str:
@@ -341,9 +353,13 @@ def local_yaml(made: Estate, name: str, extra: str = "") -> str:
 def bucket_yaml(made: Estate, name: str) -> Iterator[str]:
     """A bucket on an S3 server of this process."""
     with moto_server(made.directory) as server:
-        for file, secret in (("access", ACCESS_KEY), ("secret", SECRET_KEY)):
-            (made.manifests / file).write_text(secret, encoding="utf-8")
-        yield textwrap.dedent(f"""\
+        yield s3_yaml(made, name, server)
+
+
+def s3_yaml(made: Estate, name: str, server: S3Server) -> str:
+    for file, secret in (("access", ACCESS_KEY), ("secret", SECRET_KEY)):
+        (made.manifests / file).write_text(secret, encoding="utf-8")
+    return textwrap.dedent(f"""\
         apiVersion: backup.reconciler.io/v1alpha1
         kind: BackupRemote
         metadata: {{name: {name}}}

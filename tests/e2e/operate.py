@@ -37,13 +37,13 @@ def is_settled(report: Report, since: datetime) -> bool:
         report.at >= since
         and len(views) == len(report.desired.pools) + len(report.desired.remotes) > 0
         and all(isinstance(view, PoolView | RemoteView) for view in views)
-        and not any(_is_unsure(view) for view in views)
+        and not any(is_unsure(view) for view in views)
         and not report.plan.actions
         and not observed.progress.running
     )
 
 
-def _is_unsure(view: object) -> bool:
+def is_unsure(view: object) -> bool:
     """Whether somebody's lock, perhaps our own dead predecessor's, is still in the way."""
     return isinstance(view, RemoteView) and any(
         not isinstance(history, History) or history.locked_by_others

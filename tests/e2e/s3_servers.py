@@ -55,11 +55,11 @@ def moto_server(area: Path) -> Iterator[S3Server]:
 
 
 @contextlib.contextmanager
-def rclone_server(area: Path, *options: str) -> Iterator[S3Server]:
-    """area: a directory for its objects and output."""
-    port = free_port()
+def rclone_server(area: Path, *options: str, port: int = 0) -> Iterator[S3Server]:
+    """area: a directory for its objects and output; what one left there, the next one serves."""
+    port = port or free_port()
     root = area / "rclone"
-    (root / BUCKET).mkdir(parents=True)
+    (root / BUCKET).mkdir(parents=True, exist_ok=True)
     command = [
         program("rclone"),
         *("serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from estate import Estate, estate, local_yaml, pools_yaml
+from estate import Estate, estate, local_yaml, pools_yaml, why_restless
 
 from reconciler.desired.state import Cancellation
 from reconciler.ids import JobName, PoolName, RunId, run_id
@@ -88,10 +88,10 @@ async def check_newest(world: Estate) -> None:
     assert report is not None
     newest = world.clock.now() - timedelta(hours=1)
     for remote, points in world.points(report).items():
-        assert points[-1].taken_at > newest
+        assert points[-1].taken_at > newest, why_restless(report)
         await world.check_point(remote, points[-1])
     for name, replicas in world.replicas(report).items():
-        assert replicas[-1].taken_at > newest
+        assert replicas[-1].taken_at > newest, why_restless(report)
         await world.check_replica(PoolName(name.partition("/")[0]), replicas[-1])
 
 
