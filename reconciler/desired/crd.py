@@ -4,7 +4,6 @@ Structural schemas: no references, no unions, unknown fields left to the server'
 validation. `make golden` writes the files; a test compares.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,31 +21,12 @@ Schema: TypeAlias = Plain  # what a schema is written as
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    """What a server checks of an object beyond its fields, in CEL."""
-
-    rule: str
-    message: str
-
-
-def _one_of(*fields: str) -> _Rule:
-    """Exactly one of these fields is there."""
-    given = ", ".join(f"has(self.{field})" for field in fields)
-    last = fields[-1]
-    return _Rule(
-        f"[{given}].exists_one(given, given)",
-        f"exactly one of {', '.join(fields[:-1])} and {last}",
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class _Kind:
     name: str
     plural: str
     short: str
     spec: type[Fields]
     columns: tuple[tuple[str, str, str], ...]
-    rules: Mapping[str, tuple["_Rule", ...]]
 
 
 _READY = (
@@ -55,18 +35,6 @@ _READY = (
 )
 _AGE = (("Age", "date", ".metadata.creationTimestamp"),)
 
-_SECRET = (_one_of("env", "file", "secretRef"),)
-_SHARE = (
-    _Rule(
-        "(self.mounted == 'System') == has(self.path)",
-        "path where the system mounts it; no path where the operator does",
-    ),
-    _Rule(
-        "self.mounted == 'Operator' || !has(self.options) || size(self.options) == 0",
-        "options are for mounted: Operator",
-    ),
-)
-
 _KINDS = (
     _Kind(
         "XenPool",
@@ -74,7 +42,6 @@ _KINDS = (
         "xpool",
         PoolSpec,
         (*_READY, ("Master", "string", ".status.master"), *_AGE),
-        {"SecretSource": _SECRET, "Tls": (_one_of("caFile", "fingerprint"),)},
     ),
     _Kind(
         "BackupRemote",
@@ -88,37 +55,6 @@ _KINDS = (
             ("Points", "integer", ".status.pointCount"),
             *_AGE,
         ),
-        {
-            "SecretSource": _SECRET,
-            "RemoteSpec": (
-                _one_of("local", "nfs", "smb", "s3"),
-                _Rule(
-                    "!has(self.layout) || self.layout == 'Blocks' ||"
-                    " !(has(self.s3) || has(self.encryption))",
-                    "layout is Blocks on s3 and with encryption",
-                ),
-            ),
-            "Nfs": _SHARE,
-            "Smb": (
-                *_SHARE,
-                _Rule(
-                    "has(self.username) == has(self.passwordFrom)",
-                    "both username and passwordFrom, or neither",
-                ),
-                _Rule(
-                    "!has(self.username) || self.mounted == 'Operator'",
-                    "username is for mounted: Operator",
-                ),
-            ),
-            "S3": (
-                _Rule(
-                    "self.endpoint.startsWith('https://') != self.insecure ||"
-                    " self.endpoint.matches("
-                    "'^http://(localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?/?$')",
-                    "an endpoint that begins with https://, or insecure: true",
-                ),
-            ),
-        },
     ),
     _Kind(
         "BackupJob",
@@ -134,51 +70,6 @@ _KINDS = (
             ("Suspended", "boolean", ".spec.suspend"),
             *_AGE,
         ),
-        {
-            "SelectorSpec": (
-                _Rule(
-                    "(has(self.all) && self.all) != (has(self.uuids) || has(self.names) ||"
-                    " has(self.matchTags)) || (has(self.powerStates) &&"
-                    " !has(self.uuids) && !has(self.names) && !has(self.matchTags))",
-                    "choose by uuids, names or matchTags, or write all: true",
-                ),
-            ),
-            "TargetSpec": (_one_of("remoteRef", "srRef"),),
-            "SrReference": (_one_of("uuid", "name"),),
-            "RetentionSpec": (
-                _Rule(
-                    "self.bucketKeeps != 'Oldest' || has(self.last)",
-                    "last beside bucketKeeps: Oldest",
-                ),
-            ),
-            "SlowDestination": (
-                _Rule(
-                    "(self.action == 'Detach') == has(self.after)",
-                    "after with action: Detach, and only with it",
-                ),
-            ),
-            "JobSpec": (
-                _Rule(
-                    "(self.mode == 'Snapshot') != (has(self.targets) && size(self.targets) > 0)",
-                    "at least one target, but none in mode Snapshot",
-                ),
-                _Rule(
-                    "self.mode == 'Full' || !has(self.settings) ||"
-                    " !has(self.settings.compression) || self.settings.compression == 'None'",
-                    "settings.compression is for mode Full",
-                ),
-                _Rule(
-                    "self.mode == 'Incremental' || !has(self.settings) ||"
-                    " !has(self.settings.keyBackupEvery) || self.settings.keyBackupEvery == 0",
-                    "settings.keyBackupEvery is for mode Incremental",
-                ),
-                _Rule(
-                    "self.mode == 'Snapshot' || !has(self.settings) ||"
-                    " !has(self.settings.consistency) || self.settings.consistency != 'Memory'",
-                    "settings.consistency: Memory is for mode Snapshot",
-                ),
-            ),
-        },
     ),
     _Kind(
         "Restore",
@@ -192,21 +83,6 @@ _KINDS = (
             ("VM", "string", ".status.restoredVM.uuid"),
             *_AGE,
         ),
-        {
-            "Named": (_one_of("uuid", "name"),),
-            "RestoreSource": (
-                _Rule(
-                    "!has(self.asOf) || self.point == 'latest'",
-                    "asOf with point: latest, and only with it",
-                ),
-            ),
-            "RestoreSpec": (
-                _Rule(
-                    "self.source == oldSelf.source && self.target == oldSelf.target",
-                    "a restore is not changed, but for suspend; make another one",
-                ),
-            ),
-        },
     ),
     _Kind(
         "BackupRun",
@@ -223,16 +99,6 @@ _KINDS = (
             ("Completed", "date", ".status.completionTime"),
             *_AGE,
         ),
-        {
-            "RunSpec": (
-                _Rule(
-                    "self.jobRef == oldSelf.jobRef && self.trigger == oldSelf.trigger &&"
-                    " has(self.at) == has(oldSelf.at) && (!has(self.at) || self.at == oldSelf.at)",
-                    "a run is not changed, but for cancel",
-                ),
-                _Rule("self.cancel || !oldSelf.cancel", "a cancelled run stays cancelled"),
-            ),
-        },
     ),
     _Kind(
         "ProtectedVM",
@@ -249,11 +115,6 @@ _KINDS = (
             ("Blocked", "string", ".status.blockedBy[0].reason"),
             *_AGE,
         ),
-        {
-            "ProtectedVmSpec": (
-                _Rule("self == oldSelf", "the operator writes these; they are not changed"),
-            ),
-        },
     ),
 )
 
@@ -306,25 +167,25 @@ def _object(kind: _Kind) -> dict[str, Schema]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _structural(schema, schema.get("$defs", {}), kind),
+            "spec": _structural(schema, schema.get("$defs", {})),
             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         },
     }
 
 
-def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind) -> Schema:
+def _structural(schema: dict[str, Schema], defs: dict[str, Schema]) -> Schema:
     """Rewrite pydantic's JSON schema into what the API server accepts."""
     reference = schema.get("$ref")
     if isinstance(reference, str):
         name = reference.rpartition("/")[2]
         target = defs[name]
         assert isinstance(target, dict)
-        return _structural({**target, **_without(schema, "$ref")}, defs, kind)
+        return _structural({**target, **_without(schema, "$ref")}, defs)
     choices = schema.get("anyOf")
     if isinstance(choices, list):  # `X | None`: absent is how nothing is said
         (choice,) = (one for one in choices if one != {"type": "null"})
         assert isinstance(choice, dict)
-        return _structural({**choice, **_without(schema, "anyOf", "default")}, defs, kind)
+        return _structural({**choice, **_without(schema, "anyOf", "default")}, defs)
     result: dict[str, Schema] = {}
     for key, value in schema.items():
         match key, value:
@@ -333,12 +194,12 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
             case "const", _:
                 result["enum"] = [value]
             case "items", dict():
-                result["items"] = _structural(value, defs, kind)
+                result["items"] = _structural(value, defs)
             case "description", str():
                 result["description"] = " ".join(value.split())
             case "properties", dict():
                 result["properties"] = {
-                    name: _structural(inner, defs, kind)
+                    name: _structural(inner, defs)
                     for name, inner in value.items()
                     if isinstance(inner, dict)
                 }
@@ -346,11 +207,6 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema], kind: _Kind)
                 result[key] = value
     if isinstance(schema.get("default"), dict):
         result["default"] = _defaults(result)
-    rules = kind.rules.get(str(schema.get("title")))
-    if rules is not None:
-        result["x-kubernetes-validations"] = [
-            {"rule": one.rule, "message": one.message} for one in rules
-        ]
     items = result.get("items")
     required = items.get("required") if isinstance(items, dict) else None
     if isinstance(required, list) and "name" in required:  # keys of a map are there

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import Fields, LabelName, ObjectName, Reference, Span, Text, Uuid
 from reconciler.desired.identities import job_id, schedule_id
+from reconciler.desired.job_rules import CRON_RULES, JOB_RULES, ZONE_RULES, any_of
 from reconciler.desired.retention import BucketKeeps, Retention
+from reconciler.desired.rules import Rule, text_schema
 from reconciler.desired.schedule import Schedule, check_cron, check_zone
 from reconciler.desired.selector import Selector
 from reconciler.desired.settings import JobSettings
@@ -55,26 +57,45 @@ def _disk_name(text: object) -> object:
     return text
 
 
+_NO_CHOICE = "chooses no VM; give names, matchTags or uuids, or write all: true"
+_TWO_CHOICES = "has all: true beside fields that choose; keep one or the other"
+_KEEPS_NOTHING = "has no rule; give one, or leave retention out to keep everything"
+_OLDEST_OF_WHAT = "has bucketKeeps: Oldest; it is for hourly, daily, weekly, monthly and yearly"
+_NO_LAST = (
+    "must have last beside bucketKeeps: Oldest; a new point is not the oldest of its"
+    " day, and would go at once: last: 1 keeps it"
+)
+
 Glob = Annotated[str, Field(min_length=1, max_length=253)]
 DiskGlob = Annotated[Glob, BeforeValidator(_disk_name)]
+_UUIDS_MAX = 10_000
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class SelectorSpec(Fields):
     """Which VMs. Each field given narrows the choice; within a field any entry is enough."""
 
-    uuids: tuple[Uuid, ...] = Field((), description="These VMs.")
-    names: tuple[Glob, ...] = Field((), description="VMs called like this; * and ? stand for text.")
-    match_tags: tuple[Text, ...] = Field((), description="VMs with any of these tags.")
-    power_states: tuple[Literal["Running", "Halted", "Suspended", "Paused"], ...] = Field(
-        (), description="VMs in any of these states when a backup is due."
+    uuids: tuple[Uuid, ...] = Field((), max_length=_UUIDS_MAX, description="These VMs.")
+    names: tuple[Glob, ...] = Field(
+        (), max_length=1_000, description="VMs called like this; * and ? stand for text."
     )
-    pools: tuple[ObjectName, ...] = Field((), description="VMs of these of spec.poolRefs.")
+    match_tags: tuple[Text, ...] = Field(
+        (), max_length=1_000, description="VMs with any of these tags."
+    )
+    power_states: tuple[Literal["Running", "Halted", "Suspended", "Paused"], ...] = Field(
+        (), max_length=4, description="VMs in any of these states when a backup is due."
+    )
+    pools: tuple[ObjectName, ...] = Field(
+        (), max_length=256, description="VMs of these of spec.poolRefs."
+    )
     all: bool = Field(False, description="Every VM, before exclusions.")
-    exclude_uuids: tuple[Uuid, ...] = ()
-    exclude_names: tuple[Glob, ...] = ()
+    exclude_uuids: tuple[Uuid, ...] = Field((), max_length=_UUIDS_MAX, description="Not these VMs.")
+    exclude_names: tuple[Glob, ...] = Field(
+        (), max_length=1_000, description="No VMs called like this; * and ? stand for text."
+    )
     exclude_tags: tuple[Text, ...] = Field(
         (),
+        max_length=1_000,
         description="The tag xo:no-bak, or xo:no-bak=REASON, always excludes, unless uuids names"
         " the VM.",
     )
@@ -92,14 +113,18 @@ class SelectorSpec(Fields):
         "powerState": "powerStates",
         "poolRefs": "pools",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(f"self.all || {any_of('uuids', 'names', 'matchTags', 'powerStates')}", _NO_CHOICE),
+        Rule(f"!self.all || !{any_of('uuids', 'names', 'matchTags')}", _TWO_CHOICES),
+    )
 
     @model_validator(mode="after")
     def _chooses_on_purpose(self) -> "SelectorSpec":
         narrowing = bool(self.uuids or self.names or self.match_tags or self.power_states)
         if not (self.all or narrowing):
-            raise ValueError("chooses no VM; give names, matchTags or uuids, or write all: true")
+            raise ValueError(_NO_CHOICE)
         if self.all and (self.uuids or self.names or self.match_tags):
-            raise ValueError("has all: true beside fields that choose; keep one or the other")
+            raise ValueError(_TWO_CHOICES)
         return self
 
     def selector(self) -> Selector:
@@ -113,6 +138,12 @@ class SelectorSpec(Fields):
             exclude_tags=frozenset(self.exclude_tags),
             all=self.all,
         )
+
+
+_HAS_BUCKETS = (
+    "(has(self.hourly) || has(self.daily) || has(self.weekly) || has(self.monthly) ||"
+    " has(self.yearly))"
+)
 
 
 class RetentionSpec(Fields):
@@ -144,21 +175,21 @@ class RetentionSpec(Fields):
         "months": "monthly",
         "years": "yearly",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(f"has(self.last) || has(self.within) || {_HAS_BUCKETS}", _KEEPS_NOTHING),
+        Rule(f"self.bucketKeeps != 'Oldest' || {_HAS_BUCKETS}", _OLDEST_OF_WHAT),
+        Rule("self.bucketKeeps != 'Oldest' || has(self.last)", _NO_LAST),
+    )
 
     @model_validator(mode="after")
     def _keeps_on_purpose(self) -> "RetentionSpec":
         buckets = any((self.hourly, self.daily, self.weekly, self.monthly, self.yearly))
         if not (buckets or self.last or self.within):
-            raise ValueError("has no rule; give one, or leave retention out to keep everything")
+            raise ValueError(_KEEPS_NOTHING)
         if self.bucket_keeps == "Oldest" and not buckets:  # Latest: a server fills that in
-            raise ValueError(
-                "has bucketKeeps: Oldest; it is for hourly, daily, weekly, monthly and yearly"
-            )
+            raise ValueError(_OLDEST_OF_WHAT)
         if self.bucket_keeps == "Oldest" and not self.last:
-            raise ValueError(
-                "must have last beside bucketKeeps: Oldest; a new point is not the oldest of its"
-                " day, and would go at once: last: 1 keeps it"
-            )
+            raise ValueError(_NO_LAST)
         return self
 
     def retention(self, zone: str) -> Retention:
@@ -178,11 +209,11 @@ class RetentionSpec(Fields):
 class ScheduleSpec(Fields):
     """When a restore point is made, and how long those of this schedule are kept."""
 
-    name: LabelName
-    cron: Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string"})] = Field(
+    name: LabelName = Field(description="How runs, targets and restore points refer to it.")
+    cron: Annotated[str, AfterValidator(_cron), text_schema(*CRON_RULES, longest=256)] = Field(
         description="Minute, hour, day of the month, month, day of the week; or @daily and such."
     )
-    time_zone: Annotated[str, AfterValidator(_zone), WithJsonSchema({"type": "string"})] = Field(
+    time_zone: Annotated[str, AfterValidator(_zone), text_schema(*ZONE_RULES, longest=64)] = Field(
         "UTC", description="IANA name: of the cron expression and of retention's days and weeks."
     )
     targets: tuple[Text, ...] | None = Field(
@@ -247,8 +278,10 @@ class PruneGuardSpec(Fields):
 class JobSpec(Fields):
     """Desired protection: restore points of these VMs, at these times, in these places."""
 
-    pool_refs: tuple[Reference, ...] = Field(min_length=1, max_length=256)
-    selector: SelectorSpec
+    pool_refs: tuple[Reference, ...] = Field(
+        min_length=1, max_length=256, description="XenPools whose VMs may be chosen."
+    )
+    selector: SelectorSpec = Field(description="Which VMs of them.")
     mode: Annotated[Literal["Incremental", "Full", "Snapshot"], BeforeValidator(_mode)] = Field(
         "Incremental",
         description="Incremental: one full, then deltas; on an SR, a replica that is updated. Full:"
@@ -257,16 +290,23 @@ class JobSpec(Fields):
     targets: tuple[TargetSpec, ...] = Field(
         (), max_length=32, description="At least one, but for mode Snapshot, which has none."
     )
-    schedules: tuple[ScheduleSpec, ...] = Field(min_length=1, max_length=64)
+    schedules: tuple[ScheduleSpec, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="When restore points are made, and how long those of each schedule are kept.",
+    )
     retention: RetentionSpec | None = Field(
         None, description="Of schedules without one of their own. Absent: everything is kept."
     )
-    settings: JobSettings = JobSettings()
+    settings: JobSettings = Field(JobSettings(), description="How restore points are made.")
     run_on_create: bool = Field(
         False, description="A VM without any point is backed up at once, not at the next slot."
     )
     suspend: bool = Field(False, description="Start nothing of this job; what runs, ends.")
-    prune_guard: PruneGuardSpec = PruneGuardSpec()
+    prune_guard: PruneGuardSpec = Field(
+        PruneGuardSpec(),
+        description="A plan that would delete more than this waits for somebody's approval.",
+    )
     deletion_policy: Literal["Retain"] = Field(
         "Retain", description="What becomes of restore points when the job goes: they stay."
     )
@@ -295,6 +335,7 @@ class JobSpec(Fields):
         "cron": "give schedules: [{name: …, cron: …}]",
         "overrides": "make a second job",
     }
+    rules: ClassVar[tuple[Rule, ...]] = JOB_RULES
 
     def job(self, identity: Identity) -> Job:
         """Resolve to the planner's job; references become full names, unchecked."""

@@ -5,11 +5,18 @@ to every user of the machine, some would break a promise (syncs that do not reac
 is not known is not taken.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from reconciler.desired.rules import Rule, matches
+
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,31}(=[A-Za-z0-9_.:/@+-]{1,127})?")
+_NO_OPTION = "must be one mount option; for example vers=4.2, and each in an item of its own"
+_HARMLESS = "must be a mount option that is known to be harmless; "
+_ANOTHER = "must be another mount option; "
+_OTHERWISE = "let the system mount the share with it"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -56,13 +63,25 @@ def check_smb_option(text: str) -> str:
 def _checked(text: str, known: frozenset[str]) -> str:
     name = text.partition("=")[0]
     if name in _REFUSED:
-        raise ValueError(f"must be another mount option; {_REFUSED[name]}")
+        raise ValueError(_ANOTHER + _REFUSED[name])
     if not _OPTION.fullmatch(text):
-        raise ValueError(
-            "must be one mount option; for example vers=4.2, and each in an item of its own"
-        )
+        raise ValueError(_NO_OPTION)
     if name not in known:
         near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else "let the system mount the share with it"
-        raise ValueError(f"must be a mount option that is known to be harmless; {hint}")
+        raise ValueError(_HARMLESS + (f"did you mean {near[0]}?" if near else _OTHERWISE))
     return text
+
+
+def option_rules(known: frozenset[str]) -> tuple[Rule, ...]:
+    """What is checked of an option here, for a server."""
+    name = "self.split('=', 2)[0]"
+    whys = dict.fromkeys(_REFUSED.values())
+    refused = {why: [one for one in _REFUSED if _REFUSED[one] == why] for why in whys}
+    return (
+        matches(_OPTION.pattern, _NO_OPTION),
+        Rule(f"{name} in {json.dumps(sorted(known | _REFUSED.keys()))}", _HARMLESS + _OTHERWISE),
+        *(
+            Rule(f"!({name} in {json.dumps(sorted(names))})", _ANOTHER + why)
+            for why, names in refused.items()
+        ),
+    )

@@ -4,36 +4,40 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from reconciler.desired.address import check_url, is_in_clear
+from reconciler.desired.address import check_url, is_in_clear, is_in_clear_rule, url_rules
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import AbsolutePath, Fields, Rate, Text
+from reconciler.desired.rules import Rule, matches, one_of, text_schema
 from reconciler.desired.secret import SecretSource
 from reconciler.desired.state import Pool
 from reconciler.ids import PoolName
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_NO_FINGERPRINT = "must be the SHA-256 of the certificate; 64 hexadecimal digits"
+_TLS_IN_VAIN = "has tls, but no URL that begins with https://"
+_IN_CLEAR = (
+    "must begin with https://; the password would travel in clear"
+    " (http:// is for 127.0.0.1 and localhost)"
+)
+
+
+_SECRETS_IN = "spec.username and passwordFrom"
+_EXAMPLE = "a host; for example https://xcp1.example.net"
 
 
 def _url(text: str) -> str:
-    url = check_url(
-        text,
-        secrets_in="spec.username and passwordFrom",
-        example="a host; for example https://xcp1.example.net",
-    )
+    url = check_url(text, secrets_in=_SECRETS_IN, example=_EXAMPLE)
     if is_in_clear(url):
-        raise ValueError(
-            "must begin with https://; the password would travel in clear"
-            " (http:// is for 127.0.0.1 and localhost)"
-        )
+        raise ValueError(_IN_CLEAR)
     return url
 
 
 def _fingerprint(text: str) -> str:
     digits = text.casefold().removeprefix("sha256:").removeprefix("sha-256:").replace(":", "")
     if not _FINGERPRINT.fullmatch(digits):
-        raise ValueError("must be the SHA-256 of the certificate; 64 hexadecimal digits")
+        raise ValueError(_NO_FINGERPRINT)
     return digits
 
 
@@ -44,7 +48,14 @@ class Tls(Fields):
         None, description="Path of a bundle of certificate authorities, PEM."
     )
     fingerprint: (
-        Annotated[str, AfterValidator(_fingerprint), WithJsonSchema({"type": "string"})] | None
+        Annotated[
+            str,
+            AfterValidator(_fingerprint),
+            text_schema(
+                matches("(?i:sha-?256:)?:*([0-9A-Fa-f]:*){64}", _NO_FINGERPRINT), longest=256
+            ),
+        ]
+        | None
     ) = Field(None, description="SHA-256 of the one certificate that is accepted.")
 
     renamed: ClassVar[Mapping[str, str]] = {"ca": "caFile", "caBundle": "caFile"}
@@ -54,6 +65,7 @@ class Tls(Fields):
         "insecure": "pin a self-signed certificate with fingerprint",
         "insecureSkipVerify": "pin a self-signed certificate with fingerprint",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (one_of("caFile", "fingerprint"),)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Tls":
@@ -66,7 +78,15 @@ class PoolSpec(Fields):
     """How to reach a pool and how much of it to use at once."""
 
     urls: tuple[
-        Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "format": "uri"})],
+        Annotated[
+            str,
+            AfterValidator(_url),
+            text_schema(
+                *url_rules(secrets_in=_SECRETS_IN, example=_EXAMPLE),
+                Rule(f"!{is_in_clear_rule('self')}", _IN_CLEAR),
+                longest=1024,
+            ),
+        ],
         ...,
     ] = Field(
         min_length=1,
@@ -101,11 +121,14 @@ class PoolSpec(Fields):
         "networkRef": "exports take the management network for now",
         "suspend": "suspend the jobs of the pool instead",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("!has(self.tls) || self.urls.exists(url, url.startsWith('https://'))", _TLS_IN_VAIN),
+    )
 
     @model_validator(mode="after")
     def _tls_has_a_use(self) -> "PoolSpec":
         if self.tls is not None and all(url.startswith("http://") for url in self.urls):
-            raise ValueError("has tls, but no URL that begins with https://")
+            raise ValueError(_TLS_IN_VAIN)
         return self
 
     def pool(self, identity: Identity) -> Pool:

@@ -1,8 +1,11 @@
 """Kind ProtectedVM: how one VM of one job stands. Written by the operator, never by people."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from reconciler.desired.envelope import Fields, Reference, Uuid
+from reconciler.desired.rules import Rule
 
 
 class ProtectedVmSpec(Fields):
@@ -10,3 +13,7 @@ class ProtectedVmSpec(Fields):
 
     job_ref: Reference
     vm: Uuid = Field(description="Uuid of the VM.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("self == oldSelf", "the operator writes these; they are not changed"),
+    )

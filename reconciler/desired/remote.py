@@ -8,11 +8,18 @@ from pydantic import Field, model_validator
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import Fields, Rate, Uuid
 from reconciler.desired.place import S3, Local, Nfs, Smb
+from reconciler.desired.rules import Rule, one_of
 from reconciler.desired.secret import SecretSource
 from reconciler.desired.state import DiskLayout, Remote
 from reconciler.ids import RemoteName
 
 _PLACES = ("local", "nfs", "smb", "s3")
+_WHY_S3 = "objects cannot be changed in place"
+_WHY_ENCRYPTED = "files are encrypted whole"
+
+
+def _no_files(needs: str, why: str) -> str:
+    return f"has layout: Files beside {needs}, where {why}; leave layout out"
 
 
 class RemoteLimits(Fields):
@@ -79,6 +86,18 @@ class RemoteSpec(Fields):
         "media": "use metadata.labels",
     }
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        one_of(*_PLACES),
+        Rule(
+            "!has(self.layout) || self.layout == 'Blocks' || !has(self.s3)",
+            _no_files("s3", _WHY_S3),
+        ),
+        Rule(
+            "!has(self.layout) || self.layout == 'Blocks' || !has(self.encryption) || has(self.s3)",
+            _no_files("encryption", _WHY_ENCRYPTED),
+        ),
+    )
+
     @model_validator(mode="after")
     def _is_in_one_place(self) -> "RemoteSpec":
         given = [name for name in _PLACES if getattr(self, name) is not None]
@@ -93,9 +112,8 @@ class RemoteSpec(Fields):
     @model_validator(mode="after")
     def _can_be_written_so(self) -> "RemoteSpec":
         if self.layout == "Files" and self._needs_blocks:
-            why = "objects cannot be changed in place" if self.s3 else "files are encrypted whole"
-            needs = "s3" if self.s3 else "encryption"
-            raise ValueError(f"has layout: Files beside {needs}, where {why}; leave layout out")
+            beside = ("s3", _WHY_S3) if self.s3 else ("encryption", _WHY_ENCRYPTED)
+            raise ValueError(_no_files(*beside))
         return self
 
     @property

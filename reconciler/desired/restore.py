@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from reconciler.desired.document import Document, Identity
 from reconciler.desired.envelope import Fields, Instant, Reference, Text, Uuid
 from reconciler.desired.identities import restore_id
+from reconciler.desired.rules import Rule, matches, one_of, text_schema
 from reconciler.desired.state import MacAddresses, NetworkChoice, Restore
 from reconciler.ids import STAMP, PoolName, RemoteName, RestoreName, Stamp, instant_of
 
 LATEST = "latest"
+_NO_POINT = f"must be {LATEST}, or a stamp such as 20260131T020000Z"
+_TWO_POINTS = f"has asOf beside a point; asOf is for point: {LATEST}"
 
 
 def _point(text: str) -> str:
@@ -20,7 +23,7 @@ def _point(text: str) -> str:
         if text != LATEST:
             instant_of(Stamp(text))
     except ValueError:
-        raise ValueError(f"must be {LATEST}, or a stamp such as 20260131T020000Z") from None
+        raise ValueError(_NO_POINT) from None
     return text
 
 
@@ -31,6 +34,7 @@ class Named(Fields):
     name: Text | None = None
 
     renamed: ClassVar[Mapping[str, str]] = {"nameLabel": "name", "id": "uuid"}
+    rules: ClassVar[tuple[Rule, ...]] = (one_of("uuid", "name"),)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Named":
@@ -53,7 +57,7 @@ class RestoreSource(Fields):
     point: Annotated[
         str,
         AfterValidator(_point),
-        WithJsonSchema({"type": "string", "pattern": f"^({LATEST}|{STAMP.pattern})$"}),
+        text_schema(matches(f"{LATEST}|{STAMP.pattern}", _NO_POINT), longest=32),
     ] = Field(
         LATEST,
         description="The stamp of a point, as get points shows it; or latest: the newest there is"
@@ -72,11 +76,14 @@ class RestoreSource(Fields):
         "pointRef": "point",
         "stamp": "point",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(f"!has(self.asOf) || self.point == '{LATEST}'", _TWO_POINTS),
+    )
 
     @model_validator(mode="after")
     def _one_choice(self) -> "RestoreSource":
         if self.as_of is not None and self.point != LATEST:
-            raise ValueError(f"has asOf beside a point; asOf is for point: {LATEST}")
+            raise ValueError(_TWO_POINTS)
         return self
 
 
@@ -137,6 +144,12 @@ class RestoreSpec(Fields):
         "dryRun": "see: reconciler plan",
         "ttlAfterFinished": "remove the VM yourself; the restore is not done again",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.source == oldSelf.source && self.target == oldSelf.target",
+            "a restore is not changed, but for suspend; make another one",
+        ),
+    )
 
     def restore(self, identity: Identity, document: Document) -> Restore:
         """Resolve to the planner's restore; references become full names, unchecked."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from reconciler.desired.document import Document, Identity
 from reconciler.desired.envelope import Fields, Instant, Reference
+from reconciler.desired.rules import Rule
 from reconciler.desired.state import Cancellation, RunRequest
 from reconciler.ids import JobName, run_id
 
@@ -51,6 +52,14 @@ class RunSpec(Fields):
         "forceFull": "use settings.keyBackupEvery of the job",
         "suspend": "write cancel: true",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.jobRef == oldSelf.jobRef && self.trigger == oldSelf.trigger &&"
+            " has(self.at) == has(oldSelf.at) && (!has(self.at) || self.at == oldSelf.at)",
+            "a run is not changed, but for cancel",
+        ),
+        Rule("self.cancel || !oldSelf.cancel", "a cancelled run stays cancelled", ".cancel"),
+    )
 
     def time(self, document: Document) -> datetime | None:
         """Say which moment is asked for; None: neither the text nor a server says."""

@@ -4,24 +4,27 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from reconciler.desired.envelope import AbsolutePath, Fields, ObjectName
+from reconciler.desired.rules import Rule, matches, one_of, text_schema
 from reconciler.desired.state import SecretRef
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_ENTRY = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
+_ENTRY = r"[A-Za-z0-9._-]{1,253}"
+_NO_ENV_NAME = "must be the name of an environment variable; for example POOL_PASSWORD"
+_NO_ENTRY = "must be the name of an entry of the secret's data; for example password"
 
 
 def _env_name(text: str) -> str:
-    if not _ENV_NAME.fullmatch(text):
-        raise ValueError("must be the name of an environment variable; for example POOL_PASSWORD")
+    if not re.fullmatch(_ENV_NAME, text):
+        raise ValueError(_NO_ENV_NAME)
     return text
 
 
 def _entry(text: str) -> str:
-    if not _ENTRY.fullmatch(text):
-        raise ValueError("must be the name of an entry of the secret's data; for example password")
+    if not re.fullmatch(_ENTRY, text):
+        raise ValueError(_NO_ENTRY)
     return text
 
 
@@ -30,9 +33,7 @@ class KubernetesSecret(Fields):
 
     name: ObjectName = Field(description="Name of the Secret.")
     key: Annotated[
-        str,
-        AfterValidator(_entry),
-        WithJsonSchema({"type": "string", "maxLength": 253, "pattern": f"^{_ENTRY.pattern}$"}),
+        str, AfterValidator(_entry), text_schema(matches(_ENTRY, _NO_ENTRY), longest=253)
     ] = Field(description="Which entry of its data holds the secret, and nothing but it.")
 
     later: ClassVar[Mapping[str, str]] = {
@@ -44,9 +45,14 @@ class KubernetesSecret(Fields):
 class SecretSource(Fields):
     """Where a secret is found when it is needed; exactly one of the three."""
 
-    env: Annotated[str, AfterValidator(_env_name), WithJsonSchema({"type": "string"})] | None = (
-        Field(None, description="Name of an environment variable of the operator.")
-    )
+    env: (
+        Annotated[
+            str,
+            AfterValidator(_env_name),
+            text_schema(matches(_ENV_NAME, _NO_ENV_NAME), longest=255),
+        ]
+        | None
+    ) = Field(None, description="Name of an environment variable of the operator.")
     file: AbsolutePath | None = Field(
         None, description="Path of a file that holds nothing but the secret."
     )
@@ -59,6 +65,7 @@ class SecretSource(Fields):
         "existingSecret": "secretRef.name",
         "path": "file",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (one_of("env", "file", "secretRef"),)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SecretSource":

@@ -7,7 +7,12 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from reconciler.desired.envelope import Fields, Patience, Rate, Span
+from reconciler.desired.rules import Rule
 from reconciler.desired.state import AfterCancel, Compression, Consistency, Settings, Timeouts
+
+_RUN_TOO_SHORT = "must have a run at least as long as perVM; a run holds all its VMs"
+_NO_LIMIT = "has action: Detach, but no limit; for example after: 2m"
+_LIMIT_IN_VAIN = "has after, but no action: Detach; give it, or leave after out"
 
 
 class TimeoutsSpec(Fields):
@@ -30,10 +35,19 @@ class TimeoutsSpec(Fields):
 
     renamed: ClassVar[Mapping[str, str]] = {"vm": "perVM", "vmTimeout": "perVM", "total": "run"}
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(  # a server's durations know no days
+            "!has(self.run) || !has(self.perVM) || !self.run.matches('^([0-9]{1,12}[smh])+$') ||"
+            " !self.perVM.matches('^([0-9]{1,12}[smh])+$') ||"
+            " duration(self.run) >= duration(self.perVM)",
+            _RUN_TOO_SHORT,
+        ),
+    )
+
     @model_validator(mode="after")
     def _leaves_room(self) -> "TimeoutsSpec":
         if self.run is not None and self.per_vm is not None and self.run < self.per_vm:
-            raise ValueError("must have a run at least as long as perVM; a run holds all its VMs")
+            raise ValueError(_RUN_TOO_SHORT)
         return self
 
     def timeouts(self) -> Timeouts:
@@ -52,12 +66,17 @@ class SlowDestination(Fields):
         None, description="With Detach: how long it may hold them up, in all."
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("self.action != 'Detach' || has(self.after)", _NO_LIMIT),
+        Rule("self.action != 'Wait' || !has(self.after)", _LIMIT_IN_VAIN),
+    )
+
     @model_validator(mode="after")
     def _says_when(self) -> "SlowDestination":
         if self.action == "Detach" and self.after is None:
-            raise ValueError("has action: Detach, but no limit; for example after: 2m")
+            raise ValueError(_NO_LIMIT)
         if self.action == "Wait" and self.after is not None:
-            raise ValueError("has after, but no action: Detach; give it, or leave after out")
+            raise ValueError(_LIMIT_IN_VAIN)
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import Fields, Reference, Text, Uuid
+from reconciler.desired.rules import Rule, one_of
 from reconciler.desired.state import Destination, SrTarget
 from reconciler.ids import PoolName, RemoteName
 
@@ -26,6 +27,7 @@ class SrReference(Fields):
         "pool": "poolRef",
         "sr": "uuid",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (one_of("uuid", "name"),)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SrReference":
@@ -59,6 +61,7 @@ class TargetSpec(Fields):
         "rpo": "objectives are not watched for now",
         "pruneBefore": "what is old goes once the new stands",
     }
+    rules: ClassVar[tuple[Rule, ...]] = (one_of("remoteRef", "srRef"),)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "TargetSpec":
