@@ -40,6 +40,7 @@ _LIST_AGAIN_S = 5.0  # after kopf began anew: what went meanwhile it does not te
 _FAILED_WAIT_S = 2.0
 _FAILED_WAIT_MAX_S = 30.0
 _KOPF_WAIT_S = 5.0  # after kopf ended by itself
+_CLOSING_S = 0.25  # aiohttp leaves TLS connections to close by themselves
 _STOP_S = 5.0  # for kopf to end; its thread is a daemon
 
 
@@ -146,21 +147,23 @@ class Listening:
     ) -> None:
         """Run kopf to its end; in a thread of its own."""
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry(loop),
-                    settings=_settings(),
-                    standalone=True,
-                    clusterwide=not self._scope.namespaces,
-                    namespaces=self._scope.namespaces,
-                    stop_flag=stop,
-                )
-            )
+            asyncio.run(self._run_kopf(self._registry(loop), stop))
         except Exception as error:  # whatever it stumbles over, we go on
             log.warning("listening failed", why=f"{type(error).__name__}: {error}")
         finally:
             with suppress(RuntimeError):  # the loop has ended before us
                 loop.call_soon_threadsafe(ended.set)
+
+    async def _run_kopf(self, registry: kopf.OperatorRegistry, stop: threading.Event) -> None:
+        await kopf.operator(
+            registry=registry,
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not self._scope.namespaces,
+            namespaces=self._scope.namespaces,
+            stop_flag=stop,
+        )
+        await asyncio.sleep(_CLOSING_S)
 
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

@@ -57,7 +57,8 @@ class Operator:
     this process.
 
     leader: who leads, as far as it is known; "" for nobody. shelved: what the cluster's objects
-    say; its first value is none of theirs. desired: what of it is in force.
+    say; its first value is none of theirs. desired: what of it is in force. reconciler: the one
+    that acts; None while none does.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Operator:
         self.api = KubeApi(credentials, permit=self._permit)
         self.shelved: Latest[Shelved] = Latest(Shelved())
         self.desired: Latest[Desired] = Latest(Desired())
+        self.reconciler: Reconciler | None = None
         self._listening = Listening(self.api, credentials, scope)
         self._secrets = Secrets(self.api)
         self._clock = clock
@@ -117,7 +119,7 @@ class Operator:
 
         To be begun once `shelved` has a first value of the cluster's.
         """
-        reconciler = Reconciler(
+        reconciler = self.reconciler = Reconciler(
             self.desired,
             self._clock,
             self._secrets.reveal,
@@ -131,11 +133,14 @@ class Operator:
             self.api, self._listening, self.shelved, reconciler.report, self._clock
         )
         events = Events(self.api, publisher.turned, self._clock, self._owner)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(publisher.run(), name="publisher")
-            group.create_task(events.run(), name="events")
-            group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
-            await reconciler.run()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(publisher.run(), name="publisher")
+                group.create_task(events.run(), name="events")
+                group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
+                await reconciler.run()
+        finally:
+            self.reconciler = None
 
     def _permit(self) -> bool:
         return self._elector is None or self._elector.permit()

@@ -26,8 +26,9 @@ from reconciler.kube.resources import resource_of
 from reconciler.kube.shelf import Read, Shelved
 from reconciler.latest import Latest
 from reconciler.status.conditions import Condition, ConditionType
-from reconciler.status.objects import ObjectStatus, object_statuses
+from reconciler.status.objects import COARSE, ObjectStatus, object_statuses
 from reconciler.status.report import Report
+from reconciler.units import parse_size
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +139,7 @@ class Publisher:
                 log.warning("status refused", object=str(identity), why=str(error))
                 self._not_before[identity] = loop.time() + _REFUSED_RETRY_S
                 return
+        log.debug("status written", object=str(identity), fields=sorted(patch))
         self._listening.take(written)
         self._tell(identity, written, raw, status)
 
@@ -168,8 +170,18 @@ def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[
     return {
         key: _difference(has.get(key), value)
         for key, value in should.items()
-        if has.get(key) != _without_nulls(value)
+        if has.get(key) != _without_nulls(value) and not _is_nearly(key, has.get(key), value)
     }
+
+
+def _is_nearly(key: str, has: object, value: object) -> bool:
+    if key not in COARSE or not isinstance(has, str) or not isinstance(value, str):
+        return False
+    try:
+        before, after = parse_size(has), parse_size(value)
+    except ValueError:  # somebody else wrote it
+        return False
+    return abs(after - before) * 10 < before
 
 
 def _difference(has: object, value: object) -> object:

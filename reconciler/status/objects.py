@@ -40,6 +40,10 @@ VMS_MAX = 10
 """VMs of a job that are told one by one: those that stand worst."""
 
 
+COARSE = frozenset({"free"})
+"""Fields of sizes that others move all the time: less than a tenth is no news."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
     """fields: beside the conditions; None: there is nothing to say any more.

@@ -83,6 +83,18 @@ def test_what_is_not_said_any_more_is_taken_away(make_object) -> None:
     assert merged(has, patch)["theirs"] == 8
 
 
+def test_what_others_use_of_a_disk_is_no_news_until_it_is_much(make_object) -> None:
+    raw = make_object("BackupRemote", "cellar", status=written(make_object, GOOD))
+    free = {
+        size: replace(GOOD, fields={**GOOD.fields, "free": size}) for size in ("1.0Gi", "930Mi")
+    }
+    assert patch_of(raw, READ, free["1.0Gi"], LATER) == {}
+    assert patch_of(raw, READ, free["930Mi"], LATER) == {}
+    assert patch_of(raw, READ, replace(GOOD, fields={**GOOD.fields, "free": "900Mi"}), LATER) == {
+        "free": "900Mi"
+    }
+
+
 def test_conditions_of_others_are_left_as_they_are(make_object) -> None:
     theirs = {"type": "Approved", "status": "True"}
     has = written(make_object, GOOD, {"conditions": [theirs]})
