@@ -57,7 +57,7 @@ def _seconds(name: str, meaning: str, *labels: str) -> Metric:
     return Metric(name, MetricKind.HISTOGRAM, meaning, labels, "seconds")
 
 
-_VM = ("job", "vm_uuid", "vm_name")
+_VM = ("backup_job", "vm_uuid", "vm_name")
 _PLACE = ("remote", "sr")
 
 # ── VMs ───────────────────────────────────────────────────────────────────────────────────────────
@@ -65,7 +65,7 @@ _PLACE = ("remote", "sr")
 VM_INFO = _gauge(
     "vm_info",
     "Always 1: a VM that a job protects, its name and its pool.",
-    *("job", "vm_uuid", "vm_name", "pool"),
+    *("backup_job", "vm_uuid", "vm_name", "pool"),
     per_vm=True,
 )
 VM_LAST_SUCCESS = _gauge(
@@ -108,36 +108,36 @@ VM_UNPROTECTED = _gauge("vm_unprotected", "VMs of a pool that no job chooses.", 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────
 
-JOB_INFO = _gauge("job_info", "Always 1: a job and its mode.", "job", "mode", "suspended")
-JOB_VMS = _gauge("job_vms", "VMs that a job protects, by how they stand.", "job", "state")
+JOB_INFO = _gauge("job_info", "Always 1: a job and its mode.", "backup_job", "mode", "suspended")
+JOB_VMS = _gauge("job_vms", "VMs that a job protects, by how they stand.", "backup_job", "state")
 JOB_RPO_TARGET = _gauge(
     "job_rpo_target_seconds",
     "The exposure that the schedules of a job allow: the longer of the present and the last gap "
     "between slots, and the deadline; no series for a job without schedules or suspended.",
-    "job",
+    "backup_job",
     unit="seconds",
 )
 JOB_INTERVAL = _gauge(
     "job_expected_interval_seconds",
     "Between the last slot of a schedule and the next.",
-    *("job", "schedule"),
+    *("backup_job", "schedule"),
     unit="seconds",
 )
 JOB_NEXT_RUN = _gauge(
     "job_next_run_timestamp_seconds",
     "When the next slot of a schedule comes; no series while it is suspended.",
-    *("job", "schedule"),
+    *("backup_job", "schedule"),
     unit="seconds",
 )
 JOB_MISSED = _counter(
     "job_missed_intervals",
     "Slots that passed without a run of their own; a later one answers for them.",
-    *("job", "schedule"),
+    *("backup_job", "schedule"),
 )
 JOB_FAILURES = _gauge(
     "job_consecutive_failures",
     "Runs of a job that failed, wholly or in part, since its last good one.",
-    "job",
+    "backup_job",
 )
 RESOURCE_CONDITION = _gauge(
     "resource_condition",
@@ -147,9 +147,9 @@ RESOURCE_CONDITION = _gauge(
 
 # ── runs and actions ──────────────────────────────────────────────────────────────────────────────
 
-RUN_TOTAL = _counter("run", "Runs that are over.", "job", "trigger", "result")
-RUN_ACTIVE = _gauge("run_active", "Runs of a job that something is at work for.", "job")
-RUN_SECONDS = _seconds("run", "From the opening of a run to its end.", "job")
+RUN_TOTAL = _counter("run", "Runs that are over.", "backup_job", "trigger", "result")
+RUN_ACTIVE = _gauge("run_active", "Runs of a job that something is at work for.", "backup_job")
+RUN_SECONDS = _seconds("run", "From the opening of a run to its end.", "backup_job")
 ACTION_TOTAL = _counter("action", "Tries of actions that are over.", "kind", "result", "reason")
 ACTION_SECONDS = _seconds("action", "How long a try of an action took.", "kind")
 ACTION_PENDING = _gauge("action_pending", "Actions that are planned and not yet begun.", "kind")
@@ -166,7 +166,7 @@ TRANSFER_BYTES = _counter(
 FULL_FALLBACK = _counter(
     "full_fallback",
     "Disks that were sent whole, by why; FirstBackup, DiskAdded and KeyIntervalReached are wanted.",
-    *("job", "reason"),
+    *("backup_job", "reason"),
 )
 
 # ── destinations and pools ────────────────────────────────────────────────────────────────────────
@@ -174,15 +174,15 @@ FULL_FALLBACK = _counter(
 RESTORE_POINTS = _gauge(
     "restore_points",
     "Restore points of a job at a destination that was seen, by health (Whole, Broken).",
-    *("job", *_PLACE, "health"),
+    *("backup_job", *_PLACE, "health"),
 )
 HELD_POINTS = _gauge(
     "held_points",
     "Points that retention would let go and that stay all the same, by why.",
-    *("job", *_PLACE, "reason"),
+    *("backup_job", *_PLACE, "reason"),
 )
 GUARD_PENDING = _gauge(
-    "guard_pending", "Deletions of a job that wait for a person's approval.", "job"
+    "guard_pending", "Deletions of a job that wait for a person's approval.", "backup_job"
 )
 REMOTE_UP = _gauge("remote_up", "1 if a remote could be read at the last look, else 0.", "remote")
 REMOTE_FREE = _gauge(

@@ -4,19 +4,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from reconciler.desired.document import Identity
+from reconciler.desired.manifest import JOB, POOL, REMOTE
 from reconciler.desired.state import Job
 from reconciler.ids import JobName, ScheduleId
 from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
-from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import CleanSnapshot, Prune, PruneReplica, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.plan.retention import Deletion
 from reconciler.plan.slots import Slot, slots_of
 from reconciler.status import metrics as m
-from reconciler.status.conditions import ConditionStatus, ConditionType
 from reconciler.status.holdings import Spot
 from reconciler.status.metrics import Family
+from reconciler.status.objects import object_statuses
 from reconciler.status.report import Report
 from reconciler.status.runs import RunState, Trigger, open_runs
 from reconciler.status.standing import VmState
@@ -158,20 +159,16 @@ def rpo_target_s(job: Job, slots: Mapping[ScheduleId, Slot]) -> float | None:
 
 
 def _conditions(report: Report) -> Iterable[tuple[tuple[str, ...], float]]:
-    for job, conditions in report.conditions().items():
-        for each in conditions:
-            yield ("BackupJob", job, each.type.value, each.status.value, each.reason.value), 1
-    for pool, pool_view in sorted(report.observed.pools.items()):
-        yield ("XenPool", pool, *_readiness(pool_view)), 1
-    for remote, remote_view in sorted(report.observed.remotes.items()):
-        yield ("BackupRemote", remote, *_readiness(remote_view)), 1
-
-
-def _readiness(view: PoolView | RemoteView | Unknown) -> tuple[str, str, str]:
-    ready = ConditionType.READY.value
-    if isinstance(view, Unknown):
-        return ready, ConditionStatus.FALSE.value, view.reason
-    return ready, ConditionStatus.TRUE.value, Reason.IN_SYNC.value
+    desired = report.desired
+    declared = [
+        Identity.named(kind, name)
+        for kind, names in ((POOL, desired.pools), (REMOTE, desired.remotes), (JOB, desired.jobs))
+        for name in sorted(names)
+    ]
+    for identity, status in object_statuses(report, declared).items():
+        for each in status.conditions:
+            condition = each.type.value, each.status.value, each.reason.value
+            yield (identity.kind, identity.full_name, *condition), 1
 
 
 # ── the plan ──────────────────────────────────────────────────────────────────────────────────────

@@ -20,9 +20,11 @@ asked for. What was written less than five seconds ago is served again.
   missing, `reconciler_remote_up` is 0, and nothing reads as if the points were gone.
 - `remote` names a remote. An SR has `sr="<pool>/<uuid>"` in its place, and the snapshots of a job
   in mode Snapshot have neither.
+- A job is `backup_job`, since Prometheus has a `job` of its own; outside the namespace `default` it
+  is `<namespace>/<name>`.
 - With more than 2,000 VMs only `reconciler_vm_info` has `vm_name`; join it as in
-  `reconciler_vm_rpo_met * on (job, vm_uuid) group_left (vm_name) reconciler_vm_info`. There are as
-  many series as VMs × jobs × destinations, and no label names a run, an action or a point.
+  `reconciler_vm_rpo_met * on (backup_job, vm_uuid) group_left (vm_name) reconciler_vm_info`. There
+  are as many series as VMs × jobs × destinations; no label names a run, an action or a point.
 - A run that failed and was made up for later counts twice, once for each end.
 - `process_…` metrics (memory, CPU, file descriptors) come with them.
 

@@ -79,7 +79,7 @@ class Found:
 
 def test_a_vm_that_is_kept() -> None:
     found = Found(in_sync())
-    labels = {"job": "nightly", "vm_uuid": WEB, "vm_name": "web"}
+    labels = {"backup_job": "nightly", "vm_uuid": WEB, "vm_name": "web"}
     at_nas = {**labels, "remote": "nas"}
     taken = in_sync().now - timedelta(minutes=10)
     assert found.series("vm_last_success_timestamp_seconds") == [(at_nas, taken.timestamp())]
@@ -155,7 +155,7 @@ def test_a_replica_is_a_point_on_an_sr() -> None:
     )
     sr = f"east/{sr_uuid('east', 'fast')}"
     ((labels, _),) = found.series("vm_last_success_timestamp_seconds")
-    assert labels == {"job": "nightly", "vm_uuid": WEB, "vm_name": "web", "sr": sr}
+    assert labels == {"backup_job": "nightly", "vm_uuid": WEB, "vm_name": "web", "sr": sr}
     assert found.value("restore_points", sr=sr, health="Whole") == 1
 
 
@@ -239,7 +239,7 @@ def test_what_never_happened_counts_from_zero() -> None:
     assert found.value("run_total", result="Failed", trigger="Scheduled") == 0
     assert found.value("job_missed_intervals_total", schedule="night") == 0
     assert found.value("job_consecutive_failures") == 0
-    assert found.value("guard_pending", job="nightly") == 0
+    assert found.value("guard_pending", backup_job="nightly") == 0
 
 
 def test_runs_are_counted_and_told_apart() -> None:
@@ -251,8 +251,8 @@ def test_runs_are_counted_and_told_apart() -> None:
     assert found.value("run_total", result="Failed") == 2
     assert found.value("run_total", result="TimedOut") == 1
     assert found.value("job_consecutive_failures") == 3
-    assert found.series("run_total", job="gone") == [], "of a job that is no more"
-    seconds = found.value("run_duration_seconds", job="nightly")
+    assert found.series("run_total", backup_job="gone") == [], "of a job that is no more"
+    seconds = found.value("run_duration_seconds", backup_job="nightly")
     assert isinstance(seconds, Histogram)
     assert (seconds.count, seconds.total) == (3, 270)
 
