@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := check
-.PHONY: setup tools kube check lint test demo bench format golden lab clean
+.PHONY: setup tools kube check lint test demo bench format golden lock lab clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ format: $(BIN)/.ready
 
 golden: $(BIN)/.ready  ## rewrite golden files, then read the diff
 	$(BIN)/pytest -q tests/golden --golden-update
+
+lock: $(BIN)/.ready  ## rewrite what the image installs, after a change of dependencies
+	$(BIN)/python -m pip install --quiet uv
+	image/lock.sh $(BIN)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
