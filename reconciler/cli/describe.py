@@ -6,11 +6,11 @@ from typing import Annotated, Literal, assert_never
 
 import typer
 
-from reconciler.cli import descriptions, logs
+from reconciler.cli import descriptions, logs, point_description
 from reconciler.cli.description import Description, text_of
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.foreground import run_to_end
-from reconciler.cli.get import load_needed, needed_for, read_runs, say_blind_spots
+from reconciler.cli.get import load_needed, read_runs, say_blind_spots
 from reconciler.cli.kinds import Kind, kind_of, kinds_starting
 from reconciler.cli.loading import load
 from reconciler.cli.looking import look
@@ -59,8 +59,6 @@ def describe(
         _put(descriptions.run(read_runs(place, desired), name, SystemClock().now()), output)
         return
     scope = load_needed(wanted, directories)
-    if wanted is Kind.POINTS:
-        scope = needed_for(wanted, scope)
 
     async def show(report: Report) -> ExitCode:
         code = say_blind_spots(report)
@@ -81,7 +79,7 @@ def _describe(kind: Kind, name: str, report: Report, place: StateDirectory) -> D
         case Kind.VMS:
             return descriptions.vm(report, name)
         case Kind.POINTS:
-            return descriptions.point(report, name)
+            return point_description.point(report, name)
         case Kind.RUNS:
             raise AssertionError("runs are in records, not in reports")
 

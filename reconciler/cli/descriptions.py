@@ -1,14 +1,16 @@
-"""Everything that is known of one pool, remote, job, VM, point or run. Pure.
+"""Everything that is known of one pool, remote, job, VM or run. Pure.
+
+Of a point see `point_description.py`.
 
 What is listed as rows elsewhere is told here at length; the document is the listed object with
 its parts added.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from reconciler.cli import listings
+from reconciler.cli import listed_points, listings
 from reconciler.cli.description import (
     Description,
     Table,
@@ -19,10 +21,8 @@ from reconciler.cli.description import (
     retention_text,
     selector_text,
 )
-from reconciler.cli.escape import escape
 from reconciler.cli.exits import Failure
 from reconciler.cli.listings import iso_of, time_of
-from reconciler.cli.points import Located, all_points, choose
 from reconciler.cli.runs import (
     PART_HEADERS,
     RUN_HEADERS,
@@ -35,7 +35,7 @@ from reconciler.cli.runs import (
     try_dict,
 )
 from reconciler.desired.state import Job
-from reconciler.observed.chain import BrokenChain, Chains, History
+from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
@@ -227,7 +227,7 @@ def vm(report: Report, name: str) -> Description:
     mine = [
         item for item in listed.items if (item["uuid"], item["pool"]) == (wanted.uuid, pool_name)
     ]
-    points = listings.points(report, lambda point: point.vm == wanted.uuid)
+    points = listed_points.points(report, wanted.uuid)
     facts = [
         *(("Name", wanted.name), ("UUID", wanted.uuid), ("Pool", pool_name)),
         *(("Power", wanted.power_state.value), ("Tags", ", ".join(sorted(wanted.tags)))),
@@ -294,68 +294,6 @@ def _vm_named(report: Report, name: str) -> tuple[str, Vm]:
         subject=name,
         hint="use the uuid of the VM" if found else "reconciler get vms DIR… lists all there are",
     )
-
-
-def point(report: Report, name: str) -> Description:
-    """Describe a point, a broken one too. Raises Failure: there is no such point."""
-    found = next((each for each in all_points(report.observed.remotes) if each.name == name), None)
-    located = found or choose(name, report.observed.remotes)
-    chains = Chains(located.history.files)
-    jobs_by_id = {each.id: str(each.name) for each in report.desired.jobs.values()}
-    document = listings.point_dict(located.point, located.remote, chains, jobs_by_id)
-    tables, disks = [], []
-    for number, disk in enumerate(located.point.disks):
-        files, why = _files(located, number)
-        size = render_size(disk.size_bytes)
-        title = f"Disk {disk.position or number}, {escape(disk.name)}, {size}"
-        tables.append(
-            Table(
-                f"{title}{f', BROKEN: {escape(why)}' if why else ''}",
-                ("KIND", "SIZE", "FILE"),
-                [[each["kind"], render_size(each["fileBytes"]), each["path"]] for each in files],
-            )
-        )
-        disks.append(
-            {
-                "position": disk.position or str(number),
-                "disk": disk.disk,
-                "name": disk.name,
-                "sizeBytes": disk.size_bytes,
-                "broken": why or None,
-                "chain": files,
-            }
-        )
-    facts = [
-        *(("Name", located.name), ("VM", located.point.vm_name)),
-        *(("Taken", f"{located.point.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),),
-        *(("Remote", located.remote), ("Job", document["job"] or f"id {located.point.job}")),
-        *(("Kind", document["kind"]), ("State", document["state"])),
-        ("Written for it", render_size(located.point.size_bytes)),
-    ]
-    return Description(facts, {**document, "disks": disks}, tables)
-
-
-def _files(located: Located, number: int) -> tuple[list[dict[str, Any]], str]:
-    """List the files a disk is read from, tip first, as far as they can be followed."""
-    path: str | None = located.point.disks[number].path
-    if located.point.archive:
-        size_bytes = located.point.size_bytes
-        return [{"path": path, "kind": "Archive", "fileBytes": size_bytes}], located.point.flaw
-    try:
-        chain = located.chain_of_disk(number)
-        why = ""
-    except BrokenChain as error:
-        chain, why = (), str(error)
-        file = located.history.files.get(path or "")
-        chain = (file,) if file is not None else ()
-    return [
-        {
-            "path": file.path,
-            "kind": "Full" if file.parent is None else "Delta",
-            "fileBytes": file.file_bytes,
-        }
-        for file in chain
-    ], why
 
 
 def run(runs: Sequence[Run], name: str, now: datetime) -> Description:

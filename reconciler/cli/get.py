@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import listings, logs
+from reconciler.cli import listed_points, listings, logs
 from reconciler.cli.exits import ExitCode, Failure, Usage
 from reconciler.cli.foreground import run_to_end
 from reconciler.cli.kinds import Kind, kind_of, kinds_starting
@@ -79,7 +79,7 @@ def needed_for(kind: Kind, desired: Desired) -> Desired:
     match kind:
         case Kind.POOLS:
             return replace(desired, remotes={}, jobs={})
-        case Kind.REMOTES | Kind.POINTS:
+        case Kind.REMOTES:
             return replace(desired, pools={})
         case _:
             return desired
@@ -97,7 +97,7 @@ def list_objects(kind: Kind, report: Report) -> Listing:
         case Kind.VMS:
             return listings.vms(report)
         case Kind.POINTS:
-            return listings.points(report)
+            return listed_points.points(report)
         case Kind.RUNS:
             raise AssertionError("runs are in records, not in reports")
 

@@ -1,15 +1,14 @@
-"""Pools, remotes, jobs, VMs and points as lists: one report in, rows and objects out. Pure."""
+"""Pools, remotes, jobs and VMs as lists: one report in, rows and objects out. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.cli.listing import Listing
 from reconciler.cli.places import address_of, kind_of
-from reconciler.cli.points import point_name
 from reconciler.desired.state import Destination, Pool, Remote, SrTarget
-from reconciler.ids import JobId, RemoteName, VmUuid
-from reconciler.observed.chain import Chains, History, RestorePoint
+from reconciler.ids import VmUuid
+from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
@@ -297,87 +296,6 @@ def vm_dict(pool: str, vm: Vm, standing: VmStanding | None) -> dict[str, Any]:
         "sizeBytes": sum(disk.size_bytes for disk in vm.disks),
         "tags": sorted(vm.tags),
     }
-
-
-# ── points ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def points(report: Report, chosen: Callable[[RestorePoint], bool] = lambda _: True) -> Listing:
-    """Restore points on all remotes, by VM's name, oldest first."""
-    jobs_by_id = {job.id: str(job.name) for job in report.desired.jobs.values()}
-    found = sorted(
-        (
-            (point, remote, chains)
-            for remote, view in report.observed.remotes.items()
-            if isinstance(view, RemoteView)
-            for history in view.histories.values()
-            if isinstance(history, History)
-            for chains in (Chains(history.files),)
-            for point in history.points
-            if chosen(point)
-        ),
-        key=lambda each: (each[0].vm_name, each[0].vm, each[0].stamp, each[1]),
-    )
-    return Listing(
-        kind="Point",
-        headers=(
-            *("NAME", "VM", "TAKEN", "KIND", "SIZE", "STATE"),
-            *("JOB", "SCHEDULES", "DISKS", "CHAIN"),
-        ),
-        narrow=6,
-        rows=[_point_row(*each, jobs_by_id) for each in found],
-        items=[point_dict(*each, jobs_by_id) for each in found],
-        names=[point_name(remote, point) for point, remote, _ in found],
-    )
-
-
-def _point_row(
-    point: RestorePoint, remote: RemoteName, chains: Chains, jobs_by_id: Mapping[JobId, str]
-) -> list[str]:
-    content = point_dict(point, remote, chains, jobs_by_id)
-    return [
-        content["name"],
-        point.vm_name,
-        time_of(point.taken_at),
-        content["kind"],
-        render_size(point.size_bytes),
-        content["state"],
-        content["job"] or f"id {point.job}",
-        str(len(point.schedules)),
-        str(len(point.disks)),
-        str(content["chainLength"]),
-    ]
-
-
-def point_dict(
-    point: RestorePoint, remote: RemoteName, chains: Chains, jobs_by_id: Mapping[JobId, str]
-) -> dict[str, Any]:
-    """Render a restore point for a program. chainLength: files of its longest chain."""
-    depths = [1] if point.archive else [chains.depth(disk.path) for disk in point.disks]
-    return {
-        "name": point_name(remote, point),
-        "vm": point.vm,
-        "vmName": point.vm_name,
-        "stamp": point.stamp,
-        "takenAt": iso_of(point.taken_at),
-        "remote": remote,
-        "job": jobs_by_id.get(point.job),
-        "jobId": point.job,
-        "schedules": list(point.schedules),
-        "kind": point.kind.value if point.archive else _kind(depths),
-        "state": "Ok" if chains.is_whole(point) else "Broken",
-        "chainLength": max(depths, default=0),
-        "sizeBytes": point.size_bytes,
-        "disks": len(point.disks),
-    }
-
-
-def _kind(depths: list[int]) -> str:
-    if 0 in depths:
-        return ""
-    if all(depth == 1 for depth in depths):
-        return "Full"
-    return "Mixed" if 1 in depths else "Delta"
 
 
 def _sorted(named: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:

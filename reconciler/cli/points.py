@@ -3,6 +3,9 @@
 The one form that is printed everywhere and always accepted: `VM-UUID/STAMP@REMOTE`. Shorter ones
 are accepted where they are not ambiguous: a VM by its name, no stamp or `latest` for the newest,
 no remote for any that has it. Pure; never chooses what cannot be restored.
+
+Points that lie elsewhere have names of the same form, `…@POOL:SR` on an SR and `…@pool/POOL` on the
+pool itself. They are VMs and snapshots already, and are cloned where they are.
 """
 
 import re
@@ -11,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.cli.exits import Failure
-from reconciler.ids import RemoteName, Stamp, VmUuid
+from reconciler.ids import PoolName, RemoteName, Stamp, VmUuid
 from reconciler.observed.chain import BrokenChain, DiskFile, History, RestorePoint, chain_of
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
+from reconciler.plan.claims import pool_address
 
 _LATEST = "latest"
 _WORDS = re.compile(
@@ -33,7 +37,7 @@ class Located:
 
     @property
     def name(self) -> str:
-        return point_name(self.remote, self.point)
+        return point_name(self.point.vm, self.point.stamp, self.remote)
 
     def chains(self) -> tuple[tuple[DiskFile, ...], ...]:
         """The files each disk is read from, tip first; none for an archive. Raises BrokenChain."""
@@ -65,9 +69,9 @@ class Wanted:
     remote: RemoteName | None
 
 
-def point_name(remote: RemoteName, point: RestorePoint) -> str:
-    """Name a point in the one form."""
-    return f"{point.vm}/{point.stamp}@{remote}"
+def point_name(vm: VmUuid, stamp: Stamp, place: str) -> str:
+    """Name a point in the one form. place: a remote, `POOL:SR`, or `pool/POOL`."""
+    return f"{vm}/{stamp}@{place}"
 
 
 def readings(text: str, remotes: Iterable[RemoteName]) -> Iterator[Wanted]:
@@ -89,6 +93,23 @@ def readings(text: str, remotes: Iterable[RemoteName]) -> Iterator[Wanted]:
 
 def _wanted(vm: str, stamp: str | None, remote: RemoteName | None) -> Wanted:
     return Wanted(vm, None if stamp in (None, _LATEST) else Stamp(str(stamp)), remote)
+
+
+def require_on_remote(text: str, pools: Iterable[PoolName], remotes: Iterable[RemoteName]) -> None:
+    """Raise Failure if a name is that of a point on an SR, or on a pool: nothing is to be read."""
+    _, _, place = text.rpartition("@")
+    if not place or place in set(remotes):
+        return
+    for pool in pools:
+        if place.startswith(f"{pool}:"):
+            what = f"lies on an SR of pool {pool}, where it is a VM already"
+            hint = "clone it there: `describe point` tells its uuid; see docs/replication.md"
+        elif place == pool_address(pool):
+            what = f"is a snapshot on pool {pool}"
+            hint = "clone it there, or revert the VM to it: `describe point` tells its uuid"
+        else:
+            continue
+        raise Failure(f"{what}: points are restored from remotes", subject=text, hint=hint)
 
 
 def all_points(remotes: Mapping[RemoteName, RemoteView | Unknown]) -> list[Located]:

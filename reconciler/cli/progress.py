@@ -94,9 +94,10 @@ def title_of(action: Action) -> str:
         case Archive():
             text = f"archive {action.vm_name} -> {action.remote}"
         case Replicate() | CopyVm():
-            text = f"{action.verb} {action.vm_name} -> {sr_name(action.target_pool, action.sr)}"
+            where = sr_name(action.target_pool, action.sr, action.sr_name)
+            text = f"{action.verb} {action.vm_name} -> {where}"
         case PruneReplica() | CleanReplica():
-            where = sr_name(action.target_pool, action.sr)
+            where = sr_name(action.target_pool, action.sr, action.sr_name)
             text = f"{action.verb} {action.vm_name} on {where}"
         case Merge() | Prune() | CleanFiles():
             text = f"{action.verb} {action.vm_name} on {action.remote}"

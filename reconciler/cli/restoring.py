@@ -13,7 +13,7 @@ from reconciler.cli.exits import ExitCode, Failure, code_of, leaves_of
 from reconciler.cli.loading import reveal
 from reconciler.cli.looking import blind_spots
 from reconciler.cli.messages import say
-from reconciler.cli.points import Located, choose
+from reconciler.cli.points import Located, choose, require_on_remote
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
@@ -62,6 +62,7 @@ def what_to_see(request: Request, desired: Desired) -> Desired:
             )
     if request.to_file is not None:
         _check_file(request.to_file)
+    require_on_remote(request.point, desired.pools, desired.remotes)
     pools = {name: pool for name, pool in desired.pools.items() if name == request.to_pool}
     remotes = {
         name: remote for name, remote in desired.remotes.items() if request.remote in (None, name)

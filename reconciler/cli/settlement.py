@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from reconciler.cli.points import point_name
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import VmUuid
 from reconciler.observed.chain import RestorePoint
@@ -155,9 +156,8 @@ class _Judge:
             return Part(subject, PartState.FAILED, reason=obstacle.reason, why=obstacle.why)
         for point in reversed(target.points):
             if point.taken_at >= self._since:
-                place = site.name if site.kind is PlaceKind.REMOTE else site.label
                 size_bytes = point.size_bytes if isinstance(point, RestorePoint) else 0
-                name = f"{vm.uuid}/{point.stamp}@{place}"
+                name = point_name(vm.uuid, point.stamp, site.place)
                 return Part(subject, PartState.DONE, name, size_bytes)
         here = (vm.uuid, (site.kind, site.name))
         held = self._blocked.get(here) or self._blocked.get((vm.uuid, None))

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from reconciler.plan.actions import Action, id_of, run_of
+from reconciler.plan.claims import sr_address
 from reconciler.plan.render import as_dict
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ create table if not exists tries (
     job text,
     vm text,
     vm_name text not null,
-    place text not null,           -- remote, else pool
+    place text not null,           -- remote, else pool:SR, else pool
     stamp text,                    -- of the restore point it is about
     due text not null,             -- the debt it settles; groups the tries of one run
     reason text not null,
@@ -238,7 +239,7 @@ def _place_of(content: Mapping[str, Any]) -> str | None:
     if content.get("remote"):
         return str(content["remote"])
     if content.get("sr"):
-        return f"{content['target_pool']}/{content['sr']}"
+        return sr_address(content["target_pool"], content["sr"], content.get("sr_name", ""))
     return content.get("pool")
 
 

@@ -149,3 +149,10 @@ class PoolView:
     srs: Mapping[SrUuid, Sr] = field(default_factory=dict)
     replicas: tuple[Replica, ...] = ()
     hosts: int = 0
+
+    def sr_name(self, sr: SrUuid) -> str:
+        """Return the name of an SR; "" if it has none here that tells it from the others."""
+        found = self.srs.get(sr)
+        if found is None or sum(each.name == found.name for each in self.srs.values()) > 1:
+            return ""
+        return found.name

@@ -261,6 +261,7 @@ class Replicate(_Sending):
     replica: VmUuid | None
     base: Stamp | None
     disks: tuple[DiskExport, ...]
+    sr_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +274,7 @@ class CopyVm(_Sending):
     sr: SrUuid
     compression: Compression
     estimate_bytes: int = 0
+    sr_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,7 @@ class PruneReplica:
     due: datetime
     reason: Reason
     with_replica: bool = False
+    sr_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +318,7 @@ class CleanReplica:
     replica: VmUuid
     due: datetime
     reason: Reason
+    sr_name: str = ""
 
 
 Action = (
@@ -341,7 +345,7 @@ Sending = Export | Archive | Replicate | CopyVm
 # may the base of an export and the slots a snapshot answers, without its being another action:
 # a running one is recognised, and one that failed keeps its back-off.
 _CIRCUMSTANCES = frozenset(
-    {"due", "reason", "vm_name", "job", "estimate_bytes", "freed_bytes", "data_bytes"}
+    {"due", "reason", "vm_name", "job", "sr_name", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Snapshot: frozenset({"schedules", "consistency", "without", "rolling"}),

@@ -153,7 +153,7 @@ def subject_of(action: Action) -> str:
         case Snapshot() | CleanSnapshot() | PowerOn():
             return f"VM {name} on pool {action.pool}"
         case Replicate() | CopyVm() | PruneReplica() | CleanReplica():
-            return f"VM {name} on {sr_name(action.target_pool, action.sr)}"
+            return f"VM {name} on {sr_name(action.target_pool, action.sr, action.sr_name)}"
         case _:
             return f"VM {name} on remote {action.remote}"
 

@@ -1,11 +1,12 @@
 """How many restore points there are, wherever they lie: what a deletion is measured against."""
 
-from reconciler.desired.state import Desired, Job, JobMode
+from reconciler.desired.state import Desired
 from reconciler.observed.chain import History
-from reconciler.observed.pool import Marks, PoolView
+from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import ReplicaState
 from reconciler.observed.state import Observed
+from reconciler.plan.scope import is_point
 
 
 def points_total(desired: Desired, observed: Observed) -> int:
@@ -23,12 +24,8 @@ def points_total(desired: Desired, observed: Observed) -> int:
             each.job in jobs and each.state is ReplicaState.WHOLE for each in pool.replicas
         )
         total += sum(
-            each.marks is not None and _is_point(jobs.get(each.marks.job), each.marks)
+            each.marks is not None and is_point(each.marks, jobs.get(each.marks.job))
             for vm in pool.vms.values()
             for each in vm.snapshots
         )
     return total
-
-
-def _is_point(job: Job | None, marks: Marks) -> bool:
-    return job is not None and (job.mode is JobMode.SNAPSHOT or marks.rolling)

@@ -143,9 +143,19 @@ def sr_place(pool: PoolName, sr: SrUuid, vm: VmUuid) -> Place:
     return Place(PlaceKind.SR, f"{pool}/{sr}", vm)
 
 
-def sr_name(pool: PoolName, sr: SrUuid) -> str:
-    """Name an SR for a person."""
-    return f"SR {sr[:8]} of pool {pool}"
+def sr_name(pool: PoolName, sr: SrUuid, name: str = "") -> str:
+    """Name an SR in a sentence. name: as its pool calls it, if no other is called so there."""
+    return f"SR {name or sr[:8]} of pool {pool}"
+
+
+def sr_address(pool: str, sr: str, name: str) -> str:
+    """Name an SR as a place, in the names of points and in lists: `east:fast`."""
+    return f"{pool}:{name or sr}"
+
+
+def pool_address(pool: str) -> str:
+    """Name a pool as a place where snapshots are the points."""
+    return f"pool/{pool}"
 
 
 def touched_by(claims: Claims) -> tuple[Place, ...]:

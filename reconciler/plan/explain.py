@@ -188,11 +188,11 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
         case Replicate() | CopyVm():
             return _replication(action, name)
         case PruneReplica():
-            where = sr_name(action.target_pool, action.sr)
+            where = sr_name(action.target_pool, action.sr, action.sr_name)
             what = f"{_time(instant_of(action.stamp))} on {where}"
             return _Line("-", "prune", name, what, "", action.reason)
         case CleanReplica():
-            what = f"a replica on {sr_name(action.target_pool, action.sr)}"
+            what = f"a replica on {sr_name(action.target_pool, action.sr, action.sr_name)}"
             return _Line("-", "clean", name, what, "", action.reason)
         case Merge():
             what = f"{_point(action.target)} into {_point(action.source)} on {action.remote}"
@@ -226,7 +226,7 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
 
 
 def _replication(action: Replicate | CopyVm, name: str) -> _Line:
-    where = f"-> {sr_name(action.target_pool, action.sr)}"
+    where = f"-> {sr_name(action.target_pool, action.sr, action.sr_name)}"
     of = f"of {_time(instant_of(action.stamp))}"
     if isinstance(action, CopyVm):
         size = f"~{render_size(action.estimate_bytes)}" if action.estimate_bytes else ""

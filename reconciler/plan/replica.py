@@ -68,7 +68,7 @@ def wait_for(world: World, target: Target) -> Obstacle | None:
         return None  # all of them are whole
     for replica in target.replicas:
         if _is_left_over(replica, target.replicas):
-            clean = _clean(target.site.pool, replica)
+            clean = _clean(target.site.pool, target.site.sr_name, replica)
             if not keeps_failing(world, clean):
                 why = "what an interrupted replication left is removed first"
                 return Obstacle(Reason.REPLICA_INTERRUPTED, why)
@@ -154,6 +154,7 @@ def _prune(scope: Scope, target: Target, point: Replica, *, with_replica: bool) 
         due=target.points[-1].taken_at,
         reason=Reason.RETENTION_EXCEEDED,
         with_replica=with_replica,
+        sr_name=target.site.sr_name,
     )
 
 
@@ -172,7 +173,7 @@ def clean_interrupted(world: World, pool: PoolName, view: PoolView, draft: Draft
         if world.mode_on_sr(pool, replica.sr, replica.vm) is None and _is_left_over(
             replica, beside
         ):
-            draft.do(_clean(pool, replica))
+            draft.do(_clean(pool, view.sr_name(replica.sr), replica))
 
 
 def _is_left_over(replica: Replica, beside: Iterable[Replica]) -> bool:
@@ -182,7 +183,7 @@ def _is_left_over(replica: Replica, beside: Iterable[Replica]) -> bool:
     )
 
 
-def _clean(pool: PoolName, replica: Replica) -> CleanReplica:
+def _clean(pool: PoolName, sr_name: str, replica: Replica) -> CleanReplica:
     return CleanReplica(
         target_pool=pool,
         sr=replica.sr,
@@ -192,4 +193,5 @@ def _clean(pool: PoolName, replica: Replica) -> CleanReplica:
         replica=replica.replica,
         due=replica.taken_at,
         reason=Reason.REPLICA_INTERRUPTED,
+        sr_name=sr_name,
     )

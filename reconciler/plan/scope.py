@@ -193,6 +193,11 @@ def scopes_of(world: World, job: Job) -> Iterable[Scope]:
             yield Scope(job, pool, vm, matched, snapshots, targets, rolled)
 
 
+def is_point(marks: Marks, job: Job | None) -> bool:
+    """Say whether a snapshot with these marks is a restore point. job: whose they are, if known."""
+    return job is not None and (marks.rolling or job.mode is JobMode.SNAPSHOT)
+
+
 def vm_at(vm_name: str, site: Site) -> str:
     """Name a VM's part of a destination for a person."""
     return f"VM {vm_name} on {site.label}"

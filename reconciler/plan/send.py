@@ -192,7 +192,13 @@ def _made(
         if site.kind is PlaceKind.REMOTE:
             return Export(**named, remote=site.remote, disks=disks, blocks=blocks)
         return Replicate(
-            **named, target_pool=site.pool, sr=site.sr, replica=updated, base=base, disks=disks
+            **named,
+            target_pool=site.pool,
+            sr=site.sr,
+            sr_name=site.sr_name,
+            replica=updated,
+            base=base,
+            disks=disks,
         )
     size = sum(disk.size_bytes for disk in snapshot.snapshot.disks)
     if site.kind is PlaceKind.REMOTE:
@@ -203,6 +209,7 @@ def _made(
         **named,
         target_pool=site.pool,
         sr=site.sr,
+        sr_name=site.sr_name,
         compression=settings.compression,
         estimate_bytes=size,
     )

@@ -12,7 +12,7 @@ from reconciler.ids import PoolName, RemoteName, ScheduleId, SrUuid
 from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import PlaceKind
 from reconciler.observed.remote import RemoteView
-from reconciler.plan.claims import sr_name
+from reconciler.plan.claims import pool_address, sr_address, sr_name
 from reconciler.plan.reasons import Reason
 from reconciler.plan.world import Obstacle, World, obstacle_of
 
@@ -23,7 +23,7 @@ class Site:
 
     name: of the remote or the pool; of an SR, `<pool>/<uuid>`. label: for people. schedules: those
     whose points are owed here. view: an Obstacle if it was not seen. obstacle: why nothing is
-    made here just now, whatever the VM.
+    made here just now, whatever the VM. sr_name: of an SR, if no other of its pool is called so.
     """
 
     kind: PlaceKind
@@ -32,11 +32,23 @@ class Site:
     schedules: frozenset[ScheduleId]
     view: RemoteView | PoolView | Obstacle
     obstacle: Obstacle | None
+    sr_name: str = ""
 
     @property
     def key(self) -> str:
         """Name it among all the destinations of a job."""
         return self.name if self.kind is PlaceKind.REMOTE else f"{self.kind} {self.name}"
+
+    @property
+    def place(self) -> str:
+        """Name it in the names of points that lie here."""
+        match self.kind:
+            case PlaceKind.REMOTE:
+                return self.name
+            case PlaceKind.SR:
+                return sr_address(self.pool, self.name.rpartition("/")[2], self.sr_name)
+            case PlaceKind.POOL:
+                return pool_address(self.pool)
 
     @property
     def remote(self) -> RemoteName:
@@ -112,4 +124,6 @@ def _sr_site(
         unknown = Obstacle(Reason.SR_UNKNOWN, f"pool {home} has {count} called so{hint}")
         return Site(PlaceKind.SR, *unfound, schedules, unknown, unknown)
     (sr,) = called
-    return Site(PlaceKind.SR, f"{home}/{sr}", sr_name(home, sr), schedules, view, None)
+    name = view.sr_name(sr)
+    label = sr_name(home, sr, name)
+    return Site(PlaceKind.SR, f"{home}/{sr}", label, schedules, view, None, name)

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.cli import descriptions, listings
+from reconciler.cli import descriptions, listed_points, listings, point_description
 from reconciler.cli.description import text_of
 from reconciler.cli.exits import Failure
 from reconciler.cli.listing import Listing, put
 from reconciler.cli.output import Format
+from reconciler.cli.points import require_on_remote
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
@@ -32,6 +33,8 @@ from reconciler.ids import (
     PoolName,
     RemoteName,
     ScheduleId,
+    SnapshotUuid,
+    SrUuid,
     Stamp,
     VmUuid,
     instant_of,
@@ -44,8 +47,9 @@ from reconciler.observed.chain import (
     PointKind,
     RestorePoint,
 )
-from reconciler.observed.pool import Disk, PoolView, PowerState, Vm
+from reconciler.observed.pool import Disk, Marks, PoolView, PowerState, Snapshot, Vm
 from reconciler.observed.remote import RemoteView
+from reconciler.observed.replica import Replica, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.planner import plan
@@ -195,7 +199,7 @@ def test_vms_without_a_job_are_listed_too(report: Report) -> None:
 
 
 def test_points_say_what_can_be_restored(report: Report) -> None:
-    listing = listings.points(report)
+    listing = listed_points.points(report)
     assert [row[3:6] for row in table(listing)] == [
         ["Full", "512 MiB", "Ok"],
         ["Delta", "512 MiB", "Ok"],
@@ -205,11 +209,78 @@ def test_points_say_what_can_be_restored(report: Report) -> None:
     assert [item["chainLength"] for item in listing.items] == [1, 2, 0]
 
 
+def test_points_are_listed_wherever_they_lie(report: Report) -> None:
+    fast, slow = SrUuid("f" * 36), SrUuid("s" * 36)
+    replica = Replica(
+        sr=fast,
+        vm=WEB,
+        vm_name="web",
+        stamp=FULL,
+        taken_at=instant_of(FULL),
+        job=JOB.id,
+        schedules=(),
+        kind=ReplicaKind.UPDATED,
+        replica=VmUuid("r"),
+        snapshot=SnapshotUuid("rs"),
+        disks=(),
+    )
+    nameless = replace(replica, sr=slow, kind=ReplicaKind.COPIED, snapshot=None)
+    unfinished = replace(replica, stamp=DELTA, state=ReplicaState.INTERRUPTED)
+    pool = report.observed.pools[LAB]
+    assert isinstance(pool, PoolView)
+    marks = Marks(JOB.id, (), DELTA, WEB, rolling=True)
+    snapshots = (
+        Snapshot(SnapshotUuid("s1"), "a", NOW, marks, ()),
+        Snapshot(SnapshotUuid("s2"), "b", NOW, replace(marks, rolling=False), ()),
+    )
+    seen = replace(
+        pool,
+        srs={
+            fast: Sr(fast, "Local storage", None, None),
+            slow: Sr(slow, "twin", None, None),
+            SrUuid("t"): Sr(SrUuid("t"), "twin", None, None),
+        },
+        replicas=(replica, nameless, unfinished),
+        vms={**pool.vms, WEB: replace(pool.vms[WEB], snapshots=snapshots)},
+    )
+    pools = {**report.observed.pools, LAB: seen}
+    listing = listed_points.points(
+        replace(report, observed=replace(report.observed, pools=pools)), WEB
+    )
+    elsewhere = [each for each in listing.items if each["placeKind"] != "Remote"]
+    assert {(each["name"], each["kind"], each["state"]) for each in elsewhere} == {
+        (f"{WEB}/{FULL}@lab:Local storage", "Replica", "Ok"),
+        (f"{WEB}/{FULL}@lab:{slow}", "Copy", "Ok"),
+        (f"{WEB}/{DELTA}@pool/lab", "Snapshot", "Ok"),
+    }
+    assert {each["name"] for each in listing.items} == set(listing.names)
+    assert len(listing.items) == 6
+    at_sr = replace(report, observed=replace(report.observed, pools=pools))
+    shown = point_description.point(at_sr, f"{WEB}/{FULL}@lab:Local storage")
+    assert "clone rs on pool lab" in text_of(shown, colour=False)
+    assert shown.document["replica"] == "r"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (f"{WEB}/{FULL}@lab:Local storage", "lies on an SR of pool lab, where it is a VM already"),
+        (f"{WEB}/{FULL}@pool/lab", "is a snapshot on pool lab"),
+    ],
+)
+def test_what_lies_on_a_pool_is_cloned_there_and_not_restored(name: str, why: str) -> None:
+    with pytest.raises(Failure, match=why) as caught:
+        require_on_remote(name, [LAB], [NAS])
+    assert "clone it there" in str(caught.value.hint)
+    require_on_remote(f"{WEB}/{FULL}@nas1", [LAB], [NAS])
+    require_on_remote("web@latest", [LAB], [NAS])
+
+
 @pytest.mark.parametrize(("flaw", "state"), [("", "Ok"), ("it is missing", "Broken")])
 def test_archives_are_listed_by_their_kind_and_have_no_chain(flaw: str, state: str) -> None:
     archived = {"kind": PointKind.ARCHIVE, "archive": f"{FULL}.xva", "flaw": flaw, "disks": ()}
     point = replace(point_of(FULL), **archived)
-    content = listings.point_dict(point, NAS, Chains({}), {})
+    content = listed_points.point_dict(point, NAS, Chains({}), {})
     assert (content["kind"], content["state"]) == ("Archive", state)
     assert (content["chainLength"], content["disks"]) == (1, 0)
 
@@ -223,7 +294,7 @@ def test_every_list_can_be_put_in_every_form(
         listings.remotes(report),
         listings.jobs(report),
         listings.vms(report),
-        listings.points(report),
+        listed_points.points(report),
     ):
         put(listing, how)
         out = capsys.readouterr().out
@@ -246,8 +317,8 @@ def test_descriptions_are_for_terminals_of_careful_people(report: Report) -> Non
         descriptions.job(report, "nightly", ()),
         descriptions.vm(report, WEB),
         descriptions.vm(report, "db"),
-        descriptions.point(report, f"{WEB}/{FULL}@nas1"),
-        descriptions.point(report, f"{WEB}/{LOST}@nas1"),
+        point_description.point(report, f"{WEB}/{FULL}@nas1"),
+        point_description.point(report, f"{WEB}/{LOST}@nas1"),
     ]
     texts = [text_of(each, colour=False) for each in shown]
     for text in texts:
@@ -267,7 +338,7 @@ def test_descriptions_are_for_terminals_of_careful_people(report: Report) -> Non
 )
 def test_what_is_not_there(report: Report, kind: str, name: str) -> None:
     with pytest.raises(Failure) as caught:
-        getattr(descriptions, kind)(report, name)
+        getattr(point_description if kind == "point" else descriptions, kind)(report, name)
     assert caught.value.hint
     with pytest.raises(Failure, match="no manifest"):
         descriptions.job(report, name, ())
