@@ -1,6 +1,6 @@
 """Calls to the API server: what kopf is not asked for, because kopf only listens.
 
-One HTTP client for the process, of one event loop. Each call has a deadline and ends in an answer
+One HTTP client at a time, of one event loop. Each call has a deadline and ends in an answer
 or in one of `errors.py`. A refused login is found anew once and tried again. Knows objects as the
 server gives them, and nothing of what they mean.
 """
@@ -22,6 +22,7 @@ from reconciler.kube.errors import (
     Unreachable,
     error_of,
 )
+from reconciler.kube.line import Line
 from reconciler.kube.login import Credentials, NoLogin
 from reconciler.kube.resources import Resource
 
@@ -65,13 +66,13 @@ class KubeApi:
         self._permit = permit
         self._deadline_s = deadline_s
         self._limits = httpx.Limits(max_connections=connections_max)
-        self._client: httpx.AsyncClient | None = None
+        self._line: Line | None = None
         self._logging_in = asyncio.Lock()
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.give_up()
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Raw:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
@@ -199,18 +200,19 @@ class KubeApi:
         if content is not None:
             headers["Content-Type"] = content_type
         what = f"{verb} {path}"
-        client = await self._logged_in(None)
+        line = await self._logged_in()
         if method != "GET" and self._permit is not None and not self._permit():
             raise NotPermitted(f"{what}: another operator leads")
         try:
-            return await self._exchange(client, method, path, params, content, headers, what)
+            return await self._exchange(line, method, path, params, content, headers, what)
         except LoginRefused:
-            client = await self._logged_in(client)
-            return await self._exchange(client, method, path, params, content, headers, what)
+            await line.give_up()
+            line = await self._logged_in()
+            return await self._exchange(line, method, path, params, content, headers, what)
 
     async def _exchange(
         self,
-        client: httpx.AsyncClient,
+        line: Line,
         method: str,
         path: str,
         params: Mapping[str, str] | None,
@@ -219,10 +221,9 @@ class KubeApi:
         what: str,
     ) -> Raw:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                answer = await client.request(
-                    method, path, params=params, content=content, headers=headers
-                )
+            answer = await line.request(
+                self._deadline_s, method, path, params=params, content=content, headers=headers
+            )
         except TimeoutError as error:
             raise Unreachable(f"{what}: no answer within {self._deadline_s:.0f} s") from error
         except (httpx.HTTPError, OSError) as error:
@@ -235,28 +236,27 @@ class KubeApi:
             answer.headers.get("Retry-After"),
         )
 
-    async def _logged_in(self, refused: httpx.AsyncClient | None) -> httpx.AsyncClient:
-        """Return a client; one other than `refused`, with whatever the login is now."""
+    async def _logged_in(self) -> Line:
+        """Return a line that is not given up, opening one with whatever the login is now."""
         async with self._logging_in:
-            if self._client is not None and self._client is not refused:
-                return self._client
+            if self._line is not None and not self._line.is_given_up:
+                return self._line
             try:
                 access = await asyncio.to_thread(self._credentials.access)
             except NoLogin as error:
                 raise Unreachable(str(error)) from error
-            stale = self._client
-            self._client = httpx.AsyncClient(
-                base_url=access.server,
-                headers=access.headers,
-                verify=access.verify,
-                proxy=access.proxy,
-                limits=self._limits,
-                timeout=self._deadline_s,
-                trust_env=False,
+            self._line = Line(
+                httpx.AsyncClient(
+                    base_url=access.server,
+                    headers=access.headers,
+                    verify=access.verify,
+                    proxy=access.proxy,
+                    limits=self._limits,
+                    timeout=self._deadline_s,
+                    trust_env=False,
+                )
             )
-            if stale is not None:
-                await stale.aclose()
-            return self._client
+            return self._line
 
 
 def _json_of(answer: httpx.Response, what: str) -> Raw:

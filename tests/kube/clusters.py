@@ -1,13 +1,18 @@
 """A cluster as the tests see it: kubectl as a user runs it, and namespaces of a test's own."""
 
+import base64
 import json
 import os
+import ssl
 import subprocess
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import httpx
 from kube_programs import programs
 
 PATIENCE_S = 120
@@ -77,6 +82,20 @@ class Cluster:
         name = name or f"t-{uuid.uuid4().hex[:10]}"
         self.kubectl("create", "namespace", name)
         return Namespace(self, name, self.kubeconfig_for(name, namespace=name))
+
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """For calls as the administrator that kubectl is too slow for."""
+        found, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
+        ca = base64.b64decode(found["certificate-authority-data"]).decode()
+        with httpx.Client(
+            base_url=found["server"],
+            verify=ssl.create_default_context(cadata=ca),
+            headers={"Authorization": f"Bearer {user['token']}"},
+            timeout=PATIENCE_S,
+            trust_env=False,
+        ) as client:
+            yield client
 
     def kubeconfig_for(self, name: str, *, namespace: str, token: str | None = None) -> Path:
         """Write a kubeconfig of our own: in a namespace, and with a token instead of our rights."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -83,6 +85,24 @@ class Estate:
         """What is published on the remote, read by somebody who knows nothing of the operator."""
         return sorted(path.stem for path in self.remote.glob("xo-vm-backups/*/*.json"))
 
+    def is_restored_from(self, point: str) -> bool:
+        """Restore the disk by the command line, from files with the same objects, and compare."""
+        manifests, output = self.root / "manifests", self.root / "restored.raw"
+        manifests.mkdir(exist_ok=True)
+        secret = "secretRef: {name: lab, key: password}"
+        places = self.places.partition("---\n")[2].replace(secret, "env: LAB_PASSWORD")
+        (manifests / "all.yaml").write_text(places + JOB)
+        words = ["restore", f"web@{point}", manifests, "--disk", "0", "--to-file", output]
+        subprocess.run(
+            [sys.executable, "-m", "reconciler", *words],
+            env=os.environ | {"LAB_PASSWORD": self.served.password},
+            check=True,
+            timeout=PATIENCE_S,
+        )
+        content = output.read_bytes()
+        # The pool rounds a disk's size up.
+        return content == self.content.ljust(len(content), b"\0")
+
     def stands(self, kind: str, name: str) -> dict[str, Any]:
         """An object's status, its conditions by type."""
         status = self.kubectl.json("get", kind, name).get("status", {})
@@ -101,13 +121,14 @@ class Estate:
         self.kubectl("wait", f"--for={condition}", what, f"--timeout={PATIENCE_S}s")
 
 
-def make_estate(namespace: Namespace, root: Path) -> Estate:
+def make_estate(namespace: Namespace, root: Path, **settings: Any) -> Estate:
+    """settings: of the lab, such as how fast it exports."""
     block = os.urandom(MIB)
     content = block + bytes(MIB) + block
     (root / "web.raw").write_bytes(content)
     (root / "remote").mkdir()
     quick = {"login_failure_delay_s": 0.0, "coalesce_delay_s": 0.05, "guest_boot_s": 0.0}
-    lab = Lab.open(str(root / "lab"), settings=Settings(**quick))
+    lab = Lab.open(str(root / "lab"), settings=Settings(**quick, **settings))
     lab.import_vm("web", [str(root / "web.raw")], tags=["prod"])
     lab.power("web", "Running")
     return Estate(namespace, root, lab, lab.serve(), content)

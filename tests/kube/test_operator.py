@@ -1,15 +1,13 @@
 """From kubectl apply to restore points, as a user of kubectl sees it, against the lab."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from clusters import Namespace
-from kube_estate import JOB, PATIENCE_S, Estate, credentials_of, make_estate, until, working
+from kube_estate import JOB, Estate, credentials_of, make_estate, until, working
 
 from reconciler.ids import Stamp, instant_of
 
@@ -48,19 +46,7 @@ async def test_from_apply_to_a_restore_point_and_back(
     reasons = [each["reason"] for each in estate.kubectl.json("get", "events")["items"]]
     assert "InSync" in reasons
 
-    monkeypatch.setenv("LAB_PASSWORD", estate.served.password)
-    manifests = estate.root / "manifests"
-    manifests.mkdir()
-    secret = "secretRef: {name: lab, key: password}"
-    places = estate.places.partition("---\n")[2].replace(secret, "env: LAB_PASSWORD")
-    (manifests / "all.yaml").write_text(places + JOB)
-    restored = estate.root / "restored.raw"
-    words = ["restore", f"web@{point}", manifests, "--disk", "0", "--to-file", restored]
-    command = [sys.executable, "-m", "reconciler", *words]
-    await asyncio.to_thread(subprocess.run, command, check=True, timeout=PATIENCE_S)
-    content = restored.read_bytes()
-    assert content.startswith(estate.content)
-    assert not any(content[len(estate.content) :]), "the pool rounds a disk's size up"
+    assert await asyncio.to_thread(estate.is_restored_from, point)
 
 
 async def test_at_rest_nothing_is_written_whatever_others_apply(
