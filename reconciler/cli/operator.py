@@ -1,5 +1,6 @@
 """`reconciler operator`: follow objects of a Kubernetes cluster, for as long as it lives."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +14,8 @@ from reconciler.assembly import new_owner
 from reconciler.cli import logs
 from reconciler.cli.exits import ExitCode, Failure, Usage
 from reconciler.cli.foreground import run_to_end
-from reconciler.cli.options import State
+from reconciler.cli.listening import listening, version
+from reconciler.cli.options import Listen, State
 from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
 from reconciler.desired.manifest import KINDS
@@ -21,6 +23,7 @@ from reconciler.kube.job_body import TemplateInvalid, WorkerTemplate
 from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials, NoLogin
 from reconciler.kube.operator import Home, Operator
+from reconciler.web.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ def operator(
         ),
     ] = None,
     state: State = None,
+    listen: Listen = None,
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "json",
 ) -> None:
     """Follow objects of a Kubernetes cluster and act on them.
@@ -94,7 +98,7 @@ def operator(
     )
 
     async def serve() -> ExitCode:
-        await Operator(
+        at_work = Operator(
             credentials,
             Scope(tuple(KINDS), tuple(dict.fromkeys(namespace or ()))),
             clock,
@@ -102,10 +106,21 @@ def operator(
             records=place.records,
             owner=owner,
             lines=logs.keep_lines(clock.now),
-        ).run()
+        )
+        watch = Watch(
+            lambda: at_work.reconciler,
+            clock,
+            version(),
+            leading=lambda: at_work.leader == owner,
+        )
+        async with asyncio.TaskGroup() as group:
+            if bound is not None:
+                group.create_task(watch.serve(bound))
+            await at_work.run()
         return ExitCode.OK
 
     with place.hold(owner):
+        bound = listening(listen)
         log.info("started", server=access.server, state=str(place.path), owner=owner)
         code = run_to_end(serve, on_terminate=ExitCode.OK)
         log.info("stopped")

@@ -27,6 +27,7 @@ class _Kind:
     short: str
     spec: type[Fields]
     columns: tuple[tuple[str, str, str], ...]
+    wide: tuple[tuple[str, str, str], ...] = ()  # with `-o wide`
 
 
 _READY = (
@@ -42,6 +43,11 @@ _KINDS = (
         "xpool",
         PoolSpec,
         (*_READY, ("Master", "string", ".status.master"), *_AGE),
+        (
+            ("Version", "string", ".status.version"),
+            ("Hosts", "integer", ".status.hostCount"),
+            ("VMs", "integer", ".status.vmCount"),
+        ),
     ),
     _Kind(
         "BackupRemote",
@@ -55,6 +61,11 @@ _KINDS = (
             ("Points", "integer", ".status.pointCount"),
             *_AGE,
         ),
+        (
+            ("Capacity", "string", ".status.capacity"),
+            ("VMs", "integer", ".status.vmCount"),
+            ("Identity", "string", ".status.identity"),
+        ),
     ),
     _Kind(
         "BackupJob",
@@ -67,8 +78,14 @@ _KINDS = (
             ("VMs", "string", ".status.protectedVMs.summary"),
             ("Last success", "date", ".status.lastSuccessTime"),
             ("Next", "string", ".status.nextRunTime"),
-            ("Suspended", "boolean", ".spec.suspend"),
+            ("RPO", "date", ".status.exposedSince"),
             *_AGE,
+        ),
+        (
+            ("RPO met", "string", ".status.conditions[?(@.type=='RPOMet')].status"),
+            ("Chains", "string", ".status.conditions[?(@.type=='ChainsHealthy')].status"),
+            ("Plan", "string", ".status.plan.summary"),
+            ("Suspended", "boolean", ".spec.suspend"),
         ),
     ),
     _Kind(
@@ -147,14 +164,18 @@ def _definition(kind: _Kind) -> dict[str, Schema]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": type_, "jsonPath": path}
-                        for name, type_, path in kind.columns
+                        *(_column(*each) for each in kind.columns),
+                        *(_column(*each) | {"priority": 1} for each in kind.wide),
                     ],
                     "schema": {"openAPIV3Schema": _object(kind)},
                 }
             ],
         },
     }
+
+
+def _column(name: str, type_: str, path: str) -> dict[str, Schema]:
+    return {"name": name, "type": type_, "jsonPath": path}
 
 
 def _object(kind: _Kind) -> dict[str, Schema]:

@@ -10,6 +10,8 @@ from clusters import Namespace
 from kube_estate import JOB, Estate, credentials_of, make_estate, until, working
 
 from reconciler.ids import Stamp, instant_of
+from reconciler.kube import secrets
+from reconciler.observers import pools
 
 
 @pytest.fixture
@@ -147,3 +149,25 @@ async def test_requests_are_answered_once_and_a_deleted_job_loses_nothing(
         stands = await asyncio.to_thread(estate.stands, "bj", "nightly")
         assert stands["conditions"]["ChainsHealthy"]["message"].startswith("2 points")
         assert estate.points == both
+
+
+async def test_a_rotated_secret_is_taken_up_and_never_shown(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pool that refuses the password is tried again at once, not after the usual minute."""
+    monkeypatch.setattr(secrets, "_READ_EVERY_S", 0.5)
+    monkeypatch.setattr(pools, "_REFUSED_WAIT_S", 3600.0)
+    credentials = credentials_of(estate.kubectl, monkeypatch)
+    right = estate.served.password
+    wrong = estate.places.replace(right, "correct-horse")
+    async with working(credentials, estate.namespace.name, estate.root):
+        await asyncio.to_thread(estate.kubectl.apply, wrong + JOB)
+        await asyncio.to_thread(estate.wait, "condition=Stalled", "xpool/lab")
+        stands = await asyncio.to_thread(estate.stands, "xpool", "lab")
+        assert stands["conditions"]["Ready"]["reason"] == "CredentialsInvalid"
+        await asyncio.to_thread(estate.kubectl.apply, estate.places)
+        await asyncio.to_thread(estate.wait, "condition=Ready", "xpool/lab")
+        await until(lambda: estate.points)
+    told = estate.kubectl("get", "backup,events", "-o", "yaml") + caplog.text
+    assert right not in told
+    assert "correct-horse" not in told
