@@ -17,14 +17,19 @@ from uml import HOST
 
 NFS_EXPORT = "/export"
 SMB_SHARE, SMB_USER, SMB_PASSWORD = "cellar", "root", "a secret, with = and #"
-PATIENCE_S = 60.0
+FORGETFUL_PORT, FORGETFUL_LEASE_S = 2050, 5
+PATIENCE_S = 120.0
+LEASE_S = 90
+"""For how long an NFS server remembers a client that is silent: Linux's own default, too. Ganesha
+answers EXPIRED to the first calls after it, for which the client has no better word than EIO, even
+on a hard mount; so it is longer than a machine of ours ever stands still."""
 _POLL_S = 0.05
 _IMAGE_BYTES = 512 * 1024 * 1024
 
 _GANESHA = """\
 NFS_CORE_PARAM {{
     Protocols = 4;
-    NFS_Port = 2049;
+    NFS_Port = {port};
     Bind_addr = {host};
     Enable_NLM = false;
     Enable_RQUOTA = false;
@@ -32,8 +37,8 @@ NFS_CORE_PARAM {{
 NFSV4 {{
     RecoveryRoot = {area}/recovery;
     Minor_Versions = 1, 2;
-    Grace_Period = 5;
-    Lease_Lifetime = 5;
+    Grace_Period = {lease_s};
+    Lease_Lifetime = {lease_s};
 }}
 EXPORT {{
     Export_Id = 1;
@@ -153,19 +158,28 @@ def running(server: FileServer) -> Iterator[FileServer]:
 
 
 @contextlib.contextmanager
-def ganesha(network: str, area: Path) -> Iterator[FileServer]:
+def ganesha(
+    network: str, area: Path, *, port: int = 2049, lease_s: int = LEASE_S
+) -> Iterator[FileServer]:
     """NFS 4.1 and 4.2 of HOST:NFS_EXPORT."""
     with exported(area, "nfs") as directory:
         (area / "recovery").mkdir()
         configuration = area / "ganesha.conf"
         configuration.write_text(
-            _GANESHA.format(host=HOST, area=area, directory=directory, export=NFS_EXPORT)
+            _GANESHA.format(
+                host=HOST,
+                port=port,
+                lease_s=lease_s,
+                area=area,
+                directory=directory,
+                export=NFS_EXPORT,
+            )
         )
         command = [
             *("ganesha.nfsd", "-F", "-f", str(configuration), "-p", str(area / "ganesha.pid")),
             *("-L", "STDOUT", "-N", "NIV_WARN"),
         ]
-        with running(FileServer(command, network, 2049, directory, area / "ganesha.log")) as it:
+        with running(FileServer(command, network, port, directory, area / "ganesha.log")) as it:
             yield it
 
 

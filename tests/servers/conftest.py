@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from file_servers import FileServer, ganesha, samba
+from file_servers import FORGETFUL_LEASE_S, FORGETFUL_PORT, FileServer, ganesha, samba
 from uml import Guest, guest, namespace, require
 
 PROGRAMS = (
@@ -23,6 +23,14 @@ def network() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def nfs(network, tmp_path_factory) -> Iterator[FileServer]:
     with ganesha(network, tmp_path_factory.mktemp("nfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def forgetful_nfs(network, tmp_path_factory) -> Iterator[FileServer]:
+    """One that forgets whoever was silent for five seconds, at a port of its own."""
+    area = tmp_path_factory.mktemp("forgetful")
+    with ganesha(network, area, port=FORGETFUL_PORT, lease_s=FORGETFUL_LEASE_S) as server:
         yield server
 
 

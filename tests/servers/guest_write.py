@@ -1,7 +1,8 @@
 """Runs in the machine: writes a disk to a share as the product does, and says how it goes.
 
 arguments: kind, server, share, mounted directory, name of the disk, MiB, seconds of patience.
-Says `wrote N` after each block, `failed: …` for each try that fails, `done DIGEST` at last.
+Says `not yet: …` for each try to open the remote that fails, `wrote N` after each block,
+`failed: …` for each try to write that fails, `done DIGEST` at last.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import time
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.open import open_remote
 from reconciler.remotes.remote import Remote
-from reconciler.remotes.shares import NfsPlace, SmbPlace
+from reconciler.remotes.shares import NfsPlace, SharePlace, SmbPlace
 from reconciler.remotes.threads import Patience
 
 BLOCK = 2 * 1024 * 1024
@@ -39,12 +40,22 @@ async def write(remote: Remote, name: str, count: int, number: int) -> str:
     return digest.hexdigest()
 
 
+async def opened(place: SharePlace, patience: Patience) -> Remote:
+    for _ in range(TRIES):
+        try:
+            return await open_remote("cellar", place, patience=patience)
+        except RemoteError as error:
+            print(f"not yet: {error}", flush=True)
+            await asyncio.sleep(PAUSE_S)
+    raise AssertionError("the remote cannot be opened")
+
+
 async def main() -> None:
     kind, server, share, path, name, mib, patience_s = sys.argv[1:]
     place = (
         NfsPlace(server, share, path=path) if kind == "nfs" else SmbPlace(server, share, path=path)
     )
-    remote = await open_remote("cellar", place, patience=Patience(hang_after_s=float(patience_s)))
+    remote = await opened(place, Patience(hang_after_s=float(patience_s)))
     print(f"identity {remote.identity}", flush=True)
     for number in range(TRIES):
         began = time.monotonic()

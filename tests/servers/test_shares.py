@@ -9,17 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from file_servers import NFS_EXPORT, SMB_PASSWORD, SMB_SHARE, SMB_USER, FileServer
+from file_servers import (
+    FORGETFUL_PORT,
+    NFS_EXPORT,
+    SMB_PASSWORD,
+    SMB_SHARE,
+    SMB_USER,
+    FileServer,
+)
 from uml import HOST, Guest
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("machine")]
 
-STOPPED_S = 15.0
+STOPPED_S = 10.0
 DISK_MIB = 96
 SUITE = ("tests/conformance/test_remotes.py", "tests/conformance/test_file_remotes.py")
-KINDS = {
-    "nfs-4.2": ("nfs", ("vers=4.2",)),
-    "smb-3.1.1": ("smb", ("vers=3.1.1", "seal")),
+KINDS = ("nfs-4.2", "smb-3.1.1")
+FORGETFUL = "nfs-4.2-forgetful"
+SERVERS = {  # kind, fixture, mount options
+    "nfs-4.2": ("nfs", "nfs", ("vers=4.2",)),
+    "smb-3.1.1": ("smb", "smb", ("vers=3.1.1", "seal")),
+    FORGETFUL: ("nfs", "forgetful_nfs", ("vers=4.2", f"port={FORGETFUL_PORT}")),
 }
 
 
@@ -44,8 +54,8 @@ def share_of(request, machine) -> Callable[[str], Share]:
 
     def mounted(name: str) -> Share:
         if name not in shares:
-            kind, options = KINDS[name]
-            server = request.getfixturevalue(kind)
+            kind, fixture, options = SERVERS[name]
+            server = request.getfixturevalue(fixture)
             share = Share(kind, server, machine, "")
             env = {"SMB_USER": SMB_USER, "SMB_PASSWORD": SMB_PASSWORD}
             words = ("tests/servers/guest_mount.py", name, *share.source, *options)
@@ -96,11 +106,13 @@ def test_what_a_share_cannot_do_is_known(share_of, name):
 def written(share: Share, name: str, interfere: Callable[[], None], patience_s: float = 120.0):
     """Write a disk, interfered with in the middle; return what was said, and prove the disk."""
     published = share.server.directory / "disks" / name
-    said = []
+    said: list[str] = []
+    interfered = False
     words = ("tests/servers/guest_write.py", *share.source, share.directory, name)
     for line in share.machine.python(*words, str(DISK_MIB), str(patience_s)):
         said.append(line)
-        if line == f"wrote {DISK_MIB // 8}" and not any(each.startswith("failed") for each in said):
+        if line == f"wrote {DISK_MIB // 8}" and not interfered:
+            interfered = True
             interfere()
             assert not published.exists(), "nothing half is seen"
         if line.startswith("failed"):
@@ -110,7 +122,7 @@ def written(share: Share, name: str, interfere: Callable[[], None], patience_s: 
     digest = said[-1].split()[1]
     assert hashlib.sha256(published.read_bytes()).hexdigest() == digest
     identities = json.loads((share.server.directory / ".reconciler/remote.json").read_text())
-    assert said[0] == f"identity {identities['id']}"
+    assert f"identity {identities['id']}" in said
     names = {each.name for each in published.parent.iterdir()}
     assert {each for each in names if not each.endswith(".partial")} >= {name}
     published.unlink()
@@ -130,6 +142,24 @@ def test_a_server_that_stands_still_for_a_while_is_waited_for(share_of, name):
 
     said = written(share, "stopped", stand_still)
     assert not [line for line in said if line.startswith("failed")]
+
+
+def test_a_server_that_forgot_us_meanwhile_does_no_harm(share_of):
+    """The lease ran out: what was under way goes on, or it fails and the next try succeeds.
+
+    A hard mount does not help here: what nfs-ganesha answers then becomes an I/O error. It must
+    not be tried again below the action, where nobody knows what of it had happened.
+    """
+    share = share_of(FORGETFUL)
+
+    def be_forgotten() -> None:
+        share.server.stop()
+        time.sleep(STOPPED_S)
+        share.server.go_on()
+
+    said = written(share, "forgotten", be_forgotten)
+    failed = [line for line in said if line.startswith("failed")]
+    assert all("Input/output error" in line or "hanging for" in line for line in failed), failed
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -154,18 +184,20 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever(share_of, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_cancelling_takes_effect_though_the_server_hangs(share_of, name):
+def test_cancelling_takes_effect_though_the_server_hangs(share_of, name, tmp_path):
+    """It hangs until the cancelled work has ended, and would not be given up for ten minutes."""
     share = share_of(name)
     said = []
-    words = ("tests/servers/guest_cancel.py", *share.source, share.directory)
+    stopped = tmp_path / "stopped"
+    words = ("tests/servers/guest_cancel.py", *share.source, share.directory, str(stopped))
     for line in share.machine.python(*words):
         said.append(line)
         if line == "put 5":
             share.server.stop()
+            stopped.touch()
         if line.startswith(("refused", "looked at")):
             share.server.go_on()
-    cancelled = [line for line in said if line.startswith("cancelled")]
-    assert float(cancelled[0].split()[-1]) < 10.0
+    assert "cancelled" in said, said[-10:]
     assert any(line.startswith("refused") for line in said), said[-10:]
     assert said[-1] == "healed", said[-10:]
     vm = Path(share.server.directory) / "xo-vm-backups/11111111-2222-3333-4444-555555555555"
