@@ -11,15 +11,18 @@ import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from reconciler.remotes.filesystem import Filesystem, Handle, Piece, Space, Stat
+
+T = TypeVar("T")
 
 PARTIAL_SUFFIX = ".partial"
 _SETTLED_MAX = 100_000
 # How SMB says that somebody has a file open: a reader of a few moments, or a virus scanner.
 IN_USE = frozenset({errno.EACCES, errno.EBUSY, errno.ETXTBSY})
-_CLOSED_WITHIN_S = 5.0
 _LOOK_AGAIN_S = 0.1
+_LOOKS_MAX = 50  # counted, not timed: what is to go away needs a machine that runs to do so
 _COPY_STRIDE = 16 * 1024 * 1024
 # Errors that say "not here" or "not these two"; another way is tried.
 _UNABLE = frozenset(
@@ -93,7 +96,7 @@ class Durable:
         temporary = self.temporary_for(target)
         directory = target.rpartition("/")[0]
         try:
-            with _closing(self._filesystem.open(source)) as handle:
+            with _closing(self.open(source)) as handle:
                 handle.sync()  # whoever wrote it may not have
                 with self._surprised():
                     self.ensure_directory(directory)
@@ -133,9 +136,21 @@ class Durable:
         if (above := temporary.rpartition("/")[0]) != directory:
             self._sync_directory(above)
 
+    def open(self, key: str, *, write: bool = False) -> Handle:
+        """Open a file that is there.
+
+        Linux asks an SMB server for one lease for all names of a file; the server will not have a
+        second name while the first is open (EINVAL), as it is for a moment after `put_new`.
+        """
+
+        def refused(error: OSError) -> bool:
+            return error.errno == errno.EINVAL and self._filesystem.stat(key).is_regular
+
+        return self._once_free(lambda: self._filesystem.open(key, write=write), refused)
+
     def settle(self, key: str) -> None:
         """Make a file durable that somebody else wrote, or a try that did not get that far."""
-        handle = self._filesystem.open(key)
+        handle = self.open(key)
         with _closing(handle):
             handle.sync()
         directory = key.rpartition("/")[0]
@@ -248,21 +263,35 @@ class Durable:
     def _rename(self, source: str, target: str) -> None:
         """Rename; a lost reply (NFS sends again and hears ENOENT) is told from a lost file."""
         inode = self._filesystem.stat(source).inode
-        give_up_s = time.monotonic() + _CLOSED_WITHIN_S
-        while True:
+
+        def rename() -> None:
             try:
                 self._filesystem.rename(source, target)
-            except OSError as error:
-                if self._was_renamed(source, target, inode):
-                    return
-                if self._replace_open or error.errno not in IN_USE:
+            except OSError:
+                if not self._was_renamed(source, target, inode):
                     raise
-                if time.monotonic() > give_up_s:
-                    message = "somebody has the file open, and this share replaces none that is"
-                    raise OSError(errno.EBUSY, message) from error
-                time.sleep(_LOOK_AGAIN_S)
-            else:
-                return
+
+        try:
+            self._once_free(rename, _is_in_use)
+        except OSError as error:
+            if self._replace_open or not _is_in_use(error):
+                raise
+            message = "somebody has the file open, and this share replaces none that is"
+            raise OSError(errno.EBUSY, message) from error
+
+    def _once_free(self, call: Callable[[], T], refused: Callable[[OSError], bool]) -> T:
+        """Call; where open files are in the way, again until they are closed, for some seconds.
+
+        refused: whether an error may come of an open file. Raises the last error.
+        """
+        for _ in range(0 if self._replace_open else _LOOKS_MAX):
+            try:
+                return call()
+            except OSError as error:
+                if not refused(error):
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+        return call()
 
     def _was_renamed(self, source: str, target: str, inode: int) -> bool:
         try:
@@ -277,6 +306,10 @@ class Durable:
     def _sync_directory(self, key: str) -> None:
         if self._directory_sync:
             self._filesystem.sync_directory(key)
+
+
+def _is_in_use(error: OSError) -> bool:
+    return error.errno in IN_USE
 
 
 def _cloned(source: Handle, copy: Handle) -> bool:

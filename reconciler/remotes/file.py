@@ -155,7 +155,7 @@ class FileRemote(Identified):
         if write:
             self._check_writable(key)
         handle = await self._threads.run_opening(
-            key, lambda: self._filesystem.open(key, write=write), _close
+            key, lambda: self._durable.open(key, write=write), _close
         )
         async with self._leaving(key, handle) as file:
             yield file
@@ -210,7 +210,7 @@ class FileRemote(Identified):
 
     def _read_whole(self, key: str, size_max: int) -> bytes:
         """Read up to one byte more than the limit, whatever the size is said to be."""
-        handle = self._filesystem.open(key)
+        handle = self._durable.open(key)
         try:
             content = bytearray(min(handle.size(), size_max) + 1)
             count = handle.pread_into(memoryview(content), 0)

@@ -205,11 +205,36 @@ def test_a_file_in_use_is_replaced_once_it_is_closed(monkeypatch):
     durable.put("f", b"new")
     assert refusals == []
     refusals = [errno.EACCES] * 10**6
-    monkeypatch.setattr("reconciler.remotes.durable._CLOSED_WITHIN_S", 0.01)
     with pytest.raises(OSError, match="has the file open") as raised:
         durable.put("f", b"newer")
     assert raised.value.errno == errno.EBUSY
     assert filesystem.list("") == ["f"]
+
+
+def test_a_file_whose_other_name_is_open_is_opened_once_it_is_not(monkeypatch):
+    """As on SMB shares, where Linux asks for one lease for all names of a file."""
+    filesystem = MemoryFilesystem()
+    durable = Durable(filesystem, lambda: "xyz", directory_sync=True, replace_open=False)
+    durable.put("d/f", b"content")
+    real, refusals = filesystem.open, [errno.EINVAL] * 3
+
+    def opened(path, *, write=False):
+        if refusals:
+            raise OSError(refusals.pop(), "another name of it is open")
+        return real(path, write=write)
+
+    monkeypatch.setattr(filesystem, "open", opened)
+    monkeypatch.setattr("reconciler.remotes.durable._LOOK_AGAIN_S", 0.0)
+    with pytest.raises(FileExistsError):
+        durable.put_new("d/f", b"other")
+    assert refusals == []
+    refusals = [errno.EINVAL] * 10**6
+    with pytest.raises(OSError, match="another name"):
+        durable.open("d/f")
+    looks = len(refusals)
+    with pytest.raises(OSError, match="another name"):
+        durable.open("d")
+    assert len(refusals) == looks - 1, "a directory is none, however long one waits"
 
 
 def test_elsewhere_a_refusal_is_one():
