@@ -9,6 +9,7 @@ So it is taken out of this process; xdist's workers are told by a variable of ou
 
 import os
 
+import pytest
 from hypothesis import settings
 
 _SAME_EXAMPLES = "RECONCILER_TESTS_SAME_EXAMPLES"
@@ -20,3 +21,17 @@ os.environ.pop("BUILD_NUMBER", None)
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("new", deadline=None)
 settings.load_profile("same" if os.environ.get(_SAME_EXAMPLES) else "new")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is left alone with it at the end.
+
+    Kubernetes comes last: its programs may still be being built.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        marks = {mark.name for mark in item.iter_markers()}
+        return 2 if "kube" in marks else 0 if "slow" in marks else 1
+
+    items.sort(key=rank)

@@ -37,6 +37,7 @@ MKFS = {
     "btrfs": ["mkfs.btrfs", "-q", "-f"],
 }
 IMAGE_BYTES = 320 * MIB  # mkfs.xfs makes no file system below 300 MiB
+ONE_CEPH = pytest.mark.xdist_group("ceph")  # by one worker: it takes long to start
 GIVEN = "RECONCILER_REMOTE_PATH"
 """A variable that names a directory, on a mounted share: the suites run there, and nowhere else."""
 
@@ -231,7 +232,7 @@ def s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
     return on_s3(place_on(grounds.fixture("rclone"), grounds.name))
 
 
-@kind("s3-ceph", pytest.mark.servers)
+@kind("s3-ceph", pytest.mark.servers, ONE_CEPH)
 def s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
     return on_s3(place_on(grounds.fixture("ceph"), grounds.name))
 
@@ -268,7 +269,7 @@ def encrypted_s3_rclone(grounds: Grounds) -> Callable[[], Opening]:
     return encrypted(s3_rclone(grounds))
 
 
-@kind("encrypted-s3-ceph", pytest.mark.servers)
+@kind("encrypted-s3-ceph", pytest.mark.servers, ONE_CEPH)
 def encrypted_s3_ceph(grounds: Grounds) -> Callable[[], Opening]:
     return encrypted(s3_ceph(grounds))
 

@@ -16,6 +16,7 @@ import pytest
 
 from reconciler.cli.main import execute
 
+HERE = Path(__file__).parent
 MIB = 1024 * 1024
 HOSTILE = "web\x1b[2J[red]"
 
@@ -196,6 +197,14 @@ class World:
         command = [sys.executable, "-m", "reconciler", "lab", verb, *map(str, words)]
         directory = ["--dir", str(self.root / "lab")]
         subprocess.run([*command, *directory], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever shares the world is run by one worker, or there would be two of it."""
+    for item in items:
+        if "world" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("world"))
 
 
 @pytest.fixture(scope="session")
