@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from virtual_time import on_virtual_time
 
 from reconciler.catalog import layout, lock
 from reconciler.catalog.errors import LockedByOther, LockLost
@@ -103,6 +104,7 @@ async def test_the_heart_beats_every_five_seconds(shelf, clock):
             assert mtime(shelf) - before >= 5 * 10**9
 
 
+@on_virtual_time
 async def test_the_heart_beats_even_if_the_clock_stands_still(shelf, clock, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
     async with vm_lock(shelf.remote, VM, clock):
@@ -172,6 +174,7 @@ async def test_it_is_looked_at_before_what_cannot_be_undone(shelf, clock):
                 await held.beat()
 
 
+@on_virtual_time
 async def test_it_is_lost_when_it_could_not_be_touched_for_too_long(shelf, clock, monkeypatch):
     monkeypatch.setattr(lock, "STALE_S", 0.05)
     monkeypatch.setattr(lock, "_RETRY_S", 0.01)
@@ -184,6 +187,7 @@ async def test_it_is_lost_when_it_could_not_be_touched_for_too_long(shelf, clock
     shelf.filesystem.fault = None
 
 
+@on_virtual_time
 async def test_one_error_of_the_remote_loses_nothing(shelf, clock, monkeypatch):
     monkeypatch.setattr(lock, "_RETRY_S", 0.01)
     async with vm_lock(shelf.remote, VM, clock) as held:

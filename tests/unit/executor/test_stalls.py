@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from virtual_time import on_virtual_time
 
 from reconciler.executor.refusal import Refused
 from reconciler.executor.stalls import stall_watch
@@ -21,6 +22,7 @@ def gauge(action: Prune) -> Gauge:
     return Gauge(action, NOW)
 
 
+@on_virtual_time
 async def test_a_silent_transfer_is_ended(gauge: Gauge) -> None:
     gauge.expect(100)
     with pytest.raises(Refused, match=r"no byte moved for 0\.1 s") as refused:
@@ -31,6 +33,7 @@ async def test_a_silent_transfer_is_ended(gauge: Gauge) -> None:
     assert asyncio.current_task().cancelling() == 0
 
 
+@on_virtual_time
 async def test_one_that_moves_goes_on(gauge: Gauge) -> None:
     gauge.expect(100)
     async with stall_watch(gauge, STALL_S, Pacing()):
@@ -39,6 +42,7 @@ async def test_one_that_moves_goes_on(gauge: Gauge) -> None:
             await asyncio.sleep(STALL_S / 5)
 
 
+@on_virtual_time
 async def test_one_that_is_held_to_a_rate_goes_on_and_is_watched_again_after_it(
     gauge: Gauge,
 ) -> None:
@@ -56,6 +60,7 @@ async def test_one_that_is_held_to_a_rate_goes_on_and_is_watched_again_after_it(
 
 
 @pytest.mark.parametrize("moved", [0, 100])
+@on_virtual_time
 async def test_before_the_first_byte_and_after_the_last_nothing_is_stalled(
     gauge: Gauge, moved: int
 ) -> None:
@@ -65,6 +70,7 @@ async def test_before_the_first_byte_and_after_the_last_nothing_is_stalled(
         await asyncio.sleep(5 * STALL_S)
 
 
+@on_virtual_time
 async def test_a_cancelled_action_is_not_called_stalled(gauge: Gauge) -> None:
     gauge.expect(100)
     gauge.advance(1)

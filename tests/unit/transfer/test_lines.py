@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from virtual_time import on_virtual_time
 
 from reconciler.remotes.pacing import held_back
 from reconciler.transfer.lines import Lines
@@ -118,6 +119,7 @@ async def test_the_first_reason_counts():
         await lines.line("a").get()
 
 
+@on_virtual_time
 async def test_who_alone_holds_up_the_others_for_too_long_is_dropped():
     lines = Lines("abc", 2, 1, detach_s=0.05)
     async with asyncio.TaskGroup() as group:
@@ -132,6 +134,7 @@ async def test_who_alone_holds_up_the_others_for_too_long_is_dropped():
     assert lines.line("b").held_up_s == lines.line("c").held_up_s == 0
 
 
+@on_virtual_time
 async def test_time_is_counted_in_all_and_not_at_once():
     """Five waits of less than the limit are together more than it."""
     lines = Lines("ab", 1, 1, detach_s=0.1)
@@ -146,6 +149,7 @@ async def test_time_is_counted_in_all_and_not_at_once():
         assert await other == list(range(10))
 
 
+@on_virtual_time
 async def test_two_that_are_slow_together_are_not_blamed():
     lines = Lines("abc", 1, 1, detach_s=0.02)
     async with asyncio.TaskGroup() as group:
@@ -160,6 +164,7 @@ async def test_two_that_are_slow_together_are_not_blamed():
     assert [task.result() for task in slow] == [[1], [1]]
 
 
+@on_virtual_time
 async def test_the_only_one_left_may_take_its_time():
     lines = Lines("ab", 1, 1, detach_s=0.01)
     lines.drop("b", ValueError())
@@ -171,6 +176,7 @@ async def test_the_only_one_left_may_take_its_time():
     assert lines.line("a").held_up_s == 0
 
 
+@on_virtual_time
 async def test_those_who_take_nothing_for_too_long_are_dropped_together():
     lines = Lines("abc", 2, 1, stall_s=0.05)
     async with asyncio.TaskGroup() as group:
@@ -185,6 +191,7 @@ async def test_those_who_take_nothing_for_too_long_are_dropped_together():
             await lines.line(name).get()
 
 
+@on_virtual_time
 async def test_where_nobody_takes_anything_nobody_is_blamed():
     lines = Lines("ab", 1, 1, stall_s=0.01)
     async with asyncio.TaskGroup() as group:
@@ -197,6 +204,7 @@ async def test_where_nobody_takes_anything_nobody_is_blamed():
     assert [task.result() for task in both] == [[1, 2], [1, 2]]
 
 
+@on_virtual_time
 async def test_who_is_held_to_a_rate_does_not_stall():
     lines = Lines("ab", 1, 1, stall_s=0.02)
     paced = lines.line("a")
@@ -212,6 +220,7 @@ async def test_who_is_held_to_a_rate_does_not_stall():
     assert found == other.result() == list(range(3))
 
 
+@on_virtual_time
 async def test_beside_one_that_is_held_to_a_rate_a_stalled_one_is_left_behind():
     lines = Lines("abc", 1, 1, stall_s=0.02)
     paced, stalled = lines.line("a"), lines.line("b")
@@ -227,6 +236,7 @@ async def test_beside_one_that_is_held_to_a_rate_a_stalled_one_is_left_behind():
         assert await other == [0, 1, 2]
 
 
+@on_virtual_time
 async def test_who_is_slow_but_moves_does_not_stall():
     lines = Lines("ab", 1, 1, stall_s=0.2)
     slow = lines.line("a")
