@@ -1,11 +1,12 @@
 """Several operators, real processes: one leads, and whatever happens nothing is done twice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from clusters import Namespace
+from control_plane import ControlPlane
 from kube_estate import JOB, MIB, Estate, make_estate
 from operators import holder, leader_among, operators, until
 
@@ -72,3 +73,25 @@ def run_again(estate: Estate) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     at = f"backup.reconciler.io/run-at={now}"
     estate.kubectl("annotate", "--overwrite", "bj/nightly", at)
+
+
+def test_an_api_server_that_is_killed_under_an_export_costs_nothing(
+    make_plane: Callable[..., ControlPlane], tmp_path: Path
+) -> None:
+    plane = make_plane()
+    estate = make_estate(plane.cluster.namespace(), tmp_path, bandwidth_bytes_per_s=MIB // 4)
+    try:
+        with operators(estate.kubectl, estate.namespace.name, tmp_path) as (operator,):
+            estate.kubectl.apply(estate.places + JOB)
+            until(lambda: is_moving(estate))
+            plane.kill_api()
+            plane.start_api()
+            # Whether or not it led all the while: what it holds in the end is one whole point.
+            estate.wait("jsonpath={.status.protectedVMs.summary}=1/1", "bj/nightly")
+            estate.wait("condition=Ready", "bj/nightly")
+            until(lambda: not left_over(estate))
+            assert len(estate.points) == 1
+            assert operator.process.poll() is None
+        assert estate.is_restored_from(estate.points[0])
+    finally:
+        estate.lab.close()
