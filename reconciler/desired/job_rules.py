@@ -98,18 +98,18 @@ _FIELDS = (
 
 
 def _cron_rules() -> tuple[Rule, ...]:
-    five = r"\s*(@[A-Za-z]+|\S+(\s+\S+){4})\s*"
-    rules = [
-        matches(five, "must have five fields; for example 0 2 * * * (02:00 every day), or @daily")
-    ]
+    five = matches(
+        r"\s*(@[A-Za-z]+|\S+(\s+\S+){4})\s*",
+        "must have five fields; for example 0 2 * * * (02:00 every day), or @daily",
+    )
+    rules = [five]
     for position, (name, allowed, one) in enumerate(_FIELDS):
         item = rf"(\*|({one})(-({one}))?){_STEP}"
-        rules.append(
-            matches(
-                rf"\s*(@\S*|(\S+\s+){{{position}}}{item}(,{item})*(\s.*)?)",
-                f"has no {name} that is right; {allowed}, with * , - and /",
-            )
+        right = matches(
+            rf"\s*(@\S*|(\S+\s+){{{position}}}{item}(,{item})*(\s.*)?)",
+            f"has no {name} that is right; {allowed}, with * , - and /",
         )
+        rules.append(Rule(f"!{five.expression} || {right.expression}", right.message))
     return tuple(rules)
 
 

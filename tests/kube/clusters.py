@@ -56,6 +56,20 @@ class Kubectl:
         """Apply manifests as users do who want to know of mistakes."""
         return self("apply", "--validate=strict", "-f", "-", *words, stdin=text)
 
+    @contextmanager
+    def proxy(self) -> Iterator[str]:
+        """The URL of a proxy that adds who we are."""
+        command = [self.program, "proxy", "--port=0", "--accept-hosts=.*", "--reject-paths=^$"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | self.environment
+        ) as proxy:
+            assert proxy.stdout is not None
+            said = proxy.stdout.readline()  # Starting to serve on 127.0.0.1:40437
+            try:
+                yield f"http://{said.split()[-1]}"
+            finally:
+                proxy.kill()
+
     @property
     def program(self) -> Path:
         return programs("control-plane") / "kubectl"

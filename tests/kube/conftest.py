@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
-from clusters import Cluster, Kubectl, Namespace
+from clusters import PATIENCE_S, Cluster, Kubectl, Namespace
 from control_plane import ControlPlane, apply_crds, cluster_in
 from keeper import keep
 from kube_programs import programs
@@ -69,6 +70,13 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
 def kubectl(namespace: Namespace) -> Kubectl:
     """kubectl in the test's own namespace, with all rights."""
     return namespace.kubectl
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Iterator[httpx.Client]:
+    """Calls to the shared cluster's API as its administrator, through `kubectl proxy`."""
+    with cluster.kubectl.proxy() as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
+        yield client
 
 
 @pytest.fixture

@@ -65,7 +65,10 @@ def patterns(schema: dict) -> list[str]:
     """The patterns of a schema, read back from what the server gets."""
     if "anyOf" in schema:
         schema = schema["anyOf"][0]
-    found = (re.fullmatch(r'self\.matches\("(.*)"\)', one["rule"]) for one in schema[VALIDATIONS])
+    found = (
+        re.fullmatch(r'(?:!.* \|\| )?self\.matches\("(.*)"\)', one["rule"])
+        for one in schema[VALIDATIONS]
+    )
     texts = [one[1].encode().decode("unicode_escape") for one in found if one is not None]
     assert texts
     return texts
