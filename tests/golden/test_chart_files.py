@@ -18,7 +18,7 @@ SOURCES = {
     "operator.yaml": MANIFESTS / "rbac" / "operator" / "operator.yaml",
     "people.yaml": MANIFESTS / "rbac" / "people" / "people.yaml",
     "policy.yaml": MANIFESTS / "components" / "approval" / "policy.yaml",
-    "leases.yaml": MANIFESTS / "operator" / "leases.yaml",
+    "leases.yaml": MANIFESTS / "rbac" / "operator" / "leases.yaml",
     "jobs.yaml": JOBS / "jobs.yaml",
     "worker.yaml": JOBS / "worker.yaml",
     "worker-template.yaml": JOBS / "worker-template.yaml",

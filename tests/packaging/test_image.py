@@ -85,7 +85,7 @@ def test_the_main_job_runs_as_nobody_on_a_read_only_root(place: Path) -> None:
         timeout=1200,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "every restore point gives back the same bytes" in ended.stdout
+    assert "every restore point gives back the same bytes" in ended.stderr
 
 
 def test_the_image_runs_as_the_user_that_the_pod_names() -> None:

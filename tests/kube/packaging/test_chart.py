@@ -60,6 +60,13 @@ def test_both_ways_to_install_say_the_same(
         assert chart[key] == one
 
 
+def test_another_namespace_is_followed_by_all_that_names_it(tmp_path: Path) -> None:
+    place = overlay(tmp_path / "overlay", "default", "execution-jobs", "remote-volume")
+    with (place / "kustomization.yaml").open("a", encoding="utf-8") as file:
+        file.write("namespace: elsewhere\n")
+    assert NAMESPACE not in kustomized(place)
+
+
 def test_the_kinds_outlive_the_release() -> None:
     kept = [
         one["metadata"]["annotations"].get("helm.sh/resource-policy")

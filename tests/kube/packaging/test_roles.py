@@ -145,6 +145,8 @@ def test_the_operator_reads_what_people_write_and_writes_what_it_says_about_it(
     ]
     answers = judged(cluster, OPERATOR, namespace.name, [*may, *may_not])
     assert {right for right, allowed in answers.items() if allowed} == set(may)
+    everywhere = judged(cluster, OPERATOR, "", [("list", kind) for kind in kinds])
+    assert all(everywhere.values())
     at_home = judged(
         cluster, OPERATOR, NAMESPACE, [(verb, "leases") for verb in ("get", "create", "patch")]
     )
