@@ -1,13 +1,14 @@
-"""Opened pools and remotes by name: opened at first use, closed when their settings change.
+"""Opened pools and remotes by name: opened at first use, opened anew when their settings change.
 
-Shared by observers and executor, so that a process holds one session per pool. Knows how to open;
-never what for.
+Shared by observers and executor, so that a process holds one session per pool. Who works with one
+for long holds a lease: what was opened with other settings is closed when its last holder lets go,
+so that a transfer ends where it began. Knows how to open; never what for.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar, assert_never
+from typing import Generic, Protocol, Self, TypeVar, assert_never
 
 import structlog
 
@@ -43,42 +44,112 @@ class _Closable(Protocol):
     async def close(self) -> None: ...
 
 
+class _Holdable(Protocol):
+    def take(self) -> None: ...
+
+    async def let_go(self) -> None: ...
+
+
 Settings = TypeVar("Settings")
 Opened = TypeVar("Opened", bound=_Closable)
 
 
+class _Entry(Generic[Settings, Opened]):
+    """An opened thing. settings: it was opened with. users: leases that hold it.
+
+    retired: it is given to nobody any more, and closed when its last user lets go.
+    """
+
+    def __init__(self, settings: Settings, opened: Opened) -> None:
+        self.settings = settings
+        self.opened = opened
+        self.users = 0
+        self.retired = False
+
+    def take(self) -> None:
+        self.users += 1
+
+    async def retire(self) -> None:
+        self.retired = True
+        if not self.users:
+            await self.opened.close()
+
+    async def let_go(self) -> None:
+        self.users -= 1
+        if self.retired and not self.users:
+            await self.opened.close()
+
+
 class _Shelf(Generic[Settings, Opened]):
-    """Opened things by name, each with the settings it was opened with."""
+    """Opened things by name."""
 
     def __init__(self, open_one: Callable[[Settings], Awaitable[Opened]]) -> None:
         self._open_one = open_one
-        self._opened: dict[str, tuple[Settings, Opened]] = {}
+        self._entries: dict[str, _Entry[Settings, Opened]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def get(self, name: str, settings: Settings) -> Opened:
+    async def get(self, name: str, settings: Settings, holding: "Lease | None" = None) -> Opened:
+        """Give what is opened with these settings. holding: who holds it from now on."""
         async with self._turns.setdefault(name, asyncio.Lock()):
-            known = self._opened.get(name)
-            if known is not None and known[0] == settings:
-                return known[1]
-            if known is not None:
-                del self._opened[name]
-                await known[1].close()
-            opened = await self._open_one(settings)
-            self._opened[name] = (settings, opened)
-            return opened
+            entry = self._entries.get(name)
+            if entry is not None and entry.settings != settings:
+                del self._entries[name]
+                await entry.retire()
+                entry = None
+            if entry is None:
+                entry = _Entry(settings, await self._open_one(settings))
+                self._entries[name] = entry
+            if holding is not None:
+                holding._hold(entry)
+            return entry.opened
 
-    async def close_where(self, fits: Callable[[Settings], bool]) -> None:
-        """Close those whose settings fit; whoever wants one opens it again."""
-        for name in [name for name, (settings, _) in self._opened.items() if fits(settings)]:
+    async def retire_where(self, fits: Callable[[Settings], bool]) -> None:
+        """Retire those whose settings fit; whoever wants one opens it again."""
+        for name in [name for name, entry in self._entries.items() if fits(entry.settings)]:
             async with self._turns[name]:
-                known = self._opened.pop(name, None)
-                if known is not None:
-                    await known[1].close()
+                entry = self._entries.pop(name, None)
+                if entry is not None:
+                    await entry.retire()
 
     async def close(self) -> None:
-        while self._opened:
-            _, (_, opened) = self._opened.popitem()
-            await opened.close()
+        """Close all that is given to new users. What is retired, its users close."""
+        while self._entries:
+            _, entry = self._entries.popitem()
+            await entry.opened.close()
+
+
+class Lease:
+    """What its holders were given stays open until the last of them has left, whatever becomes
+    of its settings meanwhile. Entered by each holder; any number at once, and again.
+    """
+
+    def __init__(self, connections: "Connections") -> None:
+        self._connections = connections
+        self._holders = 0
+        self._held: list[_Holdable] = []
+
+    async def pool(self, name: PoolName) -> XapiClient:
+        """As `Connections.pool`."""
+        return await self._connections.pool(name, self)
+
+    async def remote(self, name: RemoteName) -> OpenedRemote:
+        """As `Connections.remote`."""
+        return await self._connections.remote(name, self)
+
+    async def __aenter__(self) -> Self:
+        self._holders += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._holders -= 1
+        while self._held and not self._holders:
+            await self._held.pop().let_go()
+
+    def _hold(self, entry: _Holdable) -> None:
+        assert self._holders, "what nobody holds would never be let go"
+        if entry not in self._held:
+            entry.take()
+            self._held.append(entry)
 
 
 class Connections:
@@ -111,15 +182,20 @@ class Connections:
         self._remotes: _Shelf[Remote, OpenedRemote] = _Shelf(self._open_remote)
         self._limited: set[RemoteName] = set()  # that were opened so that they can be
 
-    async def pool(self, name: PoolName) -> XapiClient:
-        """Raises XapiError; KeyError if no such pool is desired any more."""
-        pool = self._desired.value.pools[name]
-        # What only the planner or a shared rate looks at closes nothing that is in use.
-        opened_by = replace(pool, snapshots_max=1, replicas_max=1, rate_bytes_per_s=None)
-        return await self._pools.get(name, opened_by)
+    def lease(self) -> Lease:
+        return Lease(self)
 
-    async def remote(self, name: RemoteName) -> OpenedRemote:
-        """Raises RemoteError."""
+    async def pool(self, name: PoolName, holding: Lease | None = None) -> XapiClient:
+        """Raises XapiError; KeyError if no such pool is desired any more.
+
+        holding: keeps it open. Without, it may be closed as soon as its settings change."""
+        pool = self._desired.value.pools[name]
+        # What only the planner or a shared rate looks at opens nothing anew.
+        opened_by = replace(pool, snapshots_max=1, replicas_max=1, rate_bytes_per_s=None)
+        return await self._pools.get(name, opened_by, holding)
+
+    async def remote(self, name: RemoteName, holding: Lease | None = None) -> OpenedRemote:
+        """Raises RemoteError. holding: as of `pool`."""
         settings = self._desired.value.remotes.get(name)
         if settings is None:
             raise Missing(name, "", "no such remote is desired any more")
@@ -127,14 +203,14 @@ class Connections:
             self._limited.add(name)
         rate = 1 if name in self._limited else None  # that there is one; how much is asked anew
         opened_by = replace(settings, actions_max=1, suspend=False, rate_bytes_per_s=rate)
-        return await self._remotes.get(name, opened_by)
+        return await self._remotes.get(name, opened_by, holding)
 
     async def renew(self, changed: Collection[SecretRef]) -> None:
         """Have remotes opened anew that were opened with a secret that is another now.
 
         Pools ask for their password at each login; a session that lasts needs none.
         """
-        await self._remotes.close_where(lambda remote: not secrets_of(remote).isdisjoint(changed))
+        await self._remotes.retire_where(lambda remote: not secrets_of(remote).isdisjoint(changed))
 
     async def close(self) -> None:
         await self._pools.close()

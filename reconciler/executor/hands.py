@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from reconciler.clock import Clock
-from reconciler.connections import Connections
+from reconciler.connections import Connections, Lease
 from reconciler.desired.state import Desired, Settings, Timeouts
 from reconciler.executor.dispatch import carry_out
 from reconciler.executor.export_slots import ExportSlots
@@ -78,19 +78,20 @@ class OwnHands:
             rates=self._rates.of(actions[0]),
         )
         export_slot = self._export_slots.of_party(actions)
+        lease = self._connections.lease()
 
         def tools(gauge: Gauge) -> Tools:
             return Tools(
                 clock=self._clock,
                 gauge=gauge,
-                pool=self._connections.pool,
-                remote=self._connections.remote,
+                pool=lease.pool,
+                remote=lease.remote,
                 export_slot=export_slot,
                 readings=readings,
                 block_workers=self._block_workers,
             )
 
-        return _OwnParty(readings, stall_s, tools)
+        return _OwnParty(readings, stall_s, lease, tools)
 
     async def under_way(self) -> Sequence[Sequence[Action]]:
         return ()  # what a process does ends with it
@@ -98,10 +99,15 @@ class OwnHands:
 
 class _OwnParty:
     def __init__(
-        self, readings: Readings, stall_s: float | None, tools: Callable[[Gauge], Tools]
+        self,
+        readings: Readings,
+        stall_s: float | None,
+        lease: Lease,
+        tools: Callable[[Gauge], Tools],
     ) -> None:
         self._readings = readings
         self._stall_s = stall_s
+        self._lease = lease
         self._tools = tools
 
     @contextlib.contextmanager
@@ -110,7 +116,7 @@ class _OwnParty:
             yield
 
     async def carry_out(self, action: Action, gauge: Gauge) -> None:
-        async with stall_watch(gauge, self._stall_s, self._readings.pacing):
+        async with self._lease, stall_watch(gauge, self._stall_s, self._readings.pacing):
             await carry_out(action, self._tools(gauge))
 
     def give_up(self, action: Action) -> None:

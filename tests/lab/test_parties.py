@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from party import NAMES, running, with_point
 
-from reconciler.connections import Connections
+from reconciler.connections import Connections, Lease
+from reconciler.desired.state import LocalPlace
 from reconciler.ids import RemoteName
 from reconciler.lab.lab import Lab
 from reconciler.lab.transfers import EXPORT, Transfer
@@ -88,8 +89,8 @@ async def test_a_remote_that_fails_leaves_the_others_and_heals(
     opened = await FileRemote.attach("barn", barn, threads=None)
     of_others = Connections.remote
 
-    async def remote(self: Connections, name: RemoteName) -> Remote:
-        return opened if name == "barn" else await of_others(self, name)
+    async def remote(self: Connections, name: RemoteName, holding: Lease | None = None) -> Remote:
+        return opened if name == "barn" else await of_others(self, name, holding)
 
     monkeypatch.setattr(Connections, "remote", remote)
     async with running(served, tmp_path) as party:
@@ -106,6 +107,10 @@ async def test_a_remote_that_fails_leaves_the_others_and_heals(
         assert await party.restored("barn", vm, tmp_path) == contents_of(lab)
         assert 0 < len(exported(lab)) - before <= 2, "read once more, for it alone"
         assert not any(".partial" in path for path in barn.paths())
+
+
+def is_idle(report: Report) -> bool:
+    return not report.observed.progress.running
 
 
 def failures(report: Report) -> set[str]:
@@ -137,3 +142,29 @@ async def test_a_part_that_is_cancelled_leaves_the_others(
             # The plan still asks for the point: it is made again, for this remote alone.
             await party.until(lambda report: with_point(report) == set(NAMES))
             assert await party.restored(cancelled, vm_of(lab), tmp_path) == contents_of(lab)
+
+
+async def test_a_remote_that_moves_is_left_when_what_runs_there_has_ended(
+    make_lab, vm_of, tmp_path: Path
+) -> None:
+    lab = make_lab(bandwidth_bytes_per_s=3 * MIB)
+    (tmp_path / "shed").mkdir()
+    with lab.serve() as served:
+        async with running(served, tmp_path) as party:
+            await party.until_moving("export", MIB)
+            manifest = tmp_path / "manifests" / "world.yaml"
+            moved = manifest.read_text().replace(f"{tmp_path}/barn", f"{tmp_path}/shed")
+            manifest.write_text(moved)
+            shed = LocalPlace(f"{tmp_path}/shed")
+            await party.until(lambda report: report.desired.remotes["barn"].place == shed)
+            await party.reconciler.connections.remote(RemoteName("barn"))
+            assert len(party.reconciler.transfers()) == len(NAMES), "all are still at it"
+            others = {"attic", "cellar"}
+            await party.until(lambda report: with_point(report) == others and is_idle(report))
+            party.clock.step(timedelta(hours=1))  # what succeeded is not tried again at once
+            await party.until(lambda report: with_point(report) == set(NAMES))
+            streams = [one for one in exported(lab) if one.blocks]
+            assert streams[0].blocks == [0, 2, 4, 6], "the reading was for all three, to its end"
+            assert list((tmp_path / "barn").glob(f"xo-vm-backups/{vm_of(lab)}/*.json"))
+            assert await party.restored("barn", vm_of(lab), tmp_path) == contents_of(lab)
+        assert list((tmp_path / "shed").glob(f"xo-vm-backups/{vm_of(lab)}/*.json"))

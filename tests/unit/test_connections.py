@@ -57,6 +57,33 @@ async def test_a_remote_is_opened_again_when_a_secret_of_it_is_another(tmp_path:
     await connections.close()
 
 
+async def test_what_is_in_use_is_closed_when_its_last_user_lets_go(tmp_path: Path) -> None:
+    settings = Remote(name=CELLAR, place=LocalPlace(str(tmp_path / "one")))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    desired = Latest(Desired(remotes={CELLAR: settings}))
+    connections = Connections(desired, lambda _: "")
+    lease, other = connections.lease(), connections.lease()
+    async with lease:
+        async with lease, other:
+            before = await lease.remote(CELLAR)
+            assert await lease.remote(CELLAR) is await other.remote(CELLAR) is before
+            moved = replace(settings, place=LocalPlace(str(tmp_path / "two")))
+            desired.put(Desired(remotes={CELLAR: moved}))
+            after = await connections.remote(CELLAR)
+            await before.put("note", b"of somebody who began before")
+        await before.put("note", b"of the last one")
+    with pytest.raises(Unavailable, match="closed"):
+        await before.put("note", b"too late")
+    assert (tmp_path / "one" / "note").read_bytes() == b"of the last one"
+    async with lease:
+        assert await lease.remote(CELLAR) is after, "a lease can be taken again"
+    assert await connections.remote(CELLAR) is after, "what is not retired stays open"
+    await connections.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await after.put("note", b"too late")
+
+
 async def test_what_is_not_desired_is_not_opened(tmp_path: Path) -> None:
     connections = Connections(Latest(Desired()), lambda _: "")
     with pytest.raises(Missing, match="no such remote"):
