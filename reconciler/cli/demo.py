@@ -24,7 +24,7 @@ from reconciler.desired.state import Desired
 from reconciler.ids import PoolName
 from reconciler.observed.chain import DiskFile, History
 from reconciler.observed.remote import RemoteView
-from reconciler.plan.actions import RestoreDisk, RestoreVm
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.units import render_size
 
 _MONDAY = datetime(2026, 1, 5, 1, 30, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, assert_never
 
 import typer
 
-from reconciler.cli import descriptions, logs, point_description
+from reconciler.cli import descriptions, logs, point_description, restore_listing
 from reconciler.cli.description import Description, text_of
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.foreground import run_to_end
@@ -80,6 +80,8 @@ def _describe(kind: Kind, name: str, report: Report, place: StateDirectory) -> D
             return descriptions.vm(report, name)
         case Kind.POINTS:
             return point_description.point(report, name)
+        case Kind.RESTORES:
+            return restore_listing.restore(report, name)
         case Kind.RUNS:
             raise AssertionError("runs are in records, not in reports")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import listed_points, listings, logs
+from reconciler.cli import listed_points, listings, logs, restore_listing
 from reconciler.cli.exits import ExitCode, Failure, Usage
 from reconciler.cli.foreground import run_to_end
 from reconciler.cli.kinds import Kind, kind_of, kinds_starting
@@ -32,7 +32,7 @@ def get(
         str,
         typer.Argument(
             metavar="KIND",
-            help="pools, remotes, jobs, vms, points or runs; or one of them: pool …",
+            help="pools, remotes, jobs, vms, points, runs or restores; or one: pool …",
             autocompletion=kinds_starting,
         ),
     ],
@@ -46,7 +46,7 @@ def get(
     timeout: Timeout = "60s",
     state: State = None,
 ) -> None:
-    """List pools, remotes, jobs, VMs, points or runs.
+    """List pools, remotes, jobs, VMs, points and such.
 
     All but runs are looked at right now; runs are read from the state directory. Nothing is
     written anywhere. Exit code 1 if a pool or remote could not be seen; the rest is shown.
@@ -78,9 +78,9 @@ def needed_for(kind: Kind, desired: Desired) -> Desired:
     """Leave out what need not be looked at for a list of this kind."""
     match kind:
         case Kind.POOLS:
-            return replace(desired, remotes={}, jobs={})
+            return replace(desired, remotes={}, jobs={}, restores={})
         case Kind.REMOTES:
-            return replace(desired, pools={})
+            return replace(desired, pools={}, restores={})
         case _:
             return desired
 
@@ -98,6 +98,8 @@ def list_objects(kind: Kind, report: Report) -> Listing:
             return listings.vms(report)
         case Kind.POINTS:
             return listed_points.points(report)
+        case Kind.RESTORES:
+            return restore_listing.restores(report)
         case Kind.RUNS:
             raise AssertionError("runs are in records, not in reports")
 

@@ -12,6 +12,7 @@ class Kind(StrEnum):
     VMS = "vms"
     POINTS = "points"
     RUNS = "runs"
+    RESTORES = "restores"
 
 
 def kind_of(word: str) -> Kind:

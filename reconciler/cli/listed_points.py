@@ -11,7 +11,6 @@ from typing import Any
 
 from reconciler.cli.listing import Listing
 from reconciler.cli.listings import iso_of, time_of
-from reconciler.cli.points import point_name
 from reconciler.ids import JobId, RemoteName, VmUuid
 from reconciler.observed.chain import Chains, History, RestorePoint
 from reconciler.observed.pool import PoolView, Vm
@@ -19,6 +18,7 @@ from reconciler.observed.progress import PlaceKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaKind, ReplicaState
 from reconciler.plan.claims import pool_address, sr_address
+from reconciler.plan.points import point_name
 from reconciler.plan.scope import MarkedSnapshot, is_point
 from reconciler.plan.slots import Point
 from reconciler.status.report import Report

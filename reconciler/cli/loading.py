@@ -61,4 +61,5 @@ def only_job(desired: Desired, job: Job) -> Desired:
         pools={name: pool for name, pool in desired.pools.items() if name in job.pools},
         remotes={name: remote for name, remote in desired.remotes.items() if name in job.remotes},
         requests=(),
+        restores={},
     )

@@ -29,7 +29,9 @@ COMMANDS = {
     ),
     "plan": Address("reconciler.cli.plan", "plan", "Show what would be done, and do nothing."),
     "validate": Address("reconciler.cli.validate", "validate", "Check manifests, offline."),
-    "get": Address("reconciler.cli.get", "get", "List pools, remotes, jobs, VMs, points or runs."),
+    "get": Address(
+        "reconciler.cli.get", "get", "List pools, remotes, jobs, VMs, points, runs or restores."
+    ),
     "describe": Address("reconciler.cli.describe", "describe", "Show all that is known of one."),
     "backup": Address("reconciler.cli.backup", "backup", "Run a job now."),
     "cancel": Address("reconciler.cli.cancel", "cancel", "Cancel a run."),

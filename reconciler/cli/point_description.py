@@ -8,9 +8,10 @@ from reconciler.cli.description import Description, Table
 from reconciler.cli.escape import escape
 from reconciler.cli.listed_points import point_dict, points
 from reconciler.cli.listings import time_of
-from reconciler.cli.points import Located, all_points, choose
+from reconciler.cli.points import choose
 from reconciler.observed.chain import BrokenChain, Chains
 from reconciler.observed.progress import PlaceKind
+from reconciler.plan.points import Located, all_points
 from reconciler.status.report import Report
 from reconciler.units import render_size
 

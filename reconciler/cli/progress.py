@@ -39,12 +39,11 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
 from reconciler.plan.claims import sr_name
 from reconciler.plan.power_on import PowerOn
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 from reconciler.units import render_size
 
 Style = Literal["none", "plain", "bar", "json"]
@@ -87,7 +86,7 @@ def put_line(content: dict[str, Any]) -> None:
 def title_of(action: Action) -> str:
     """Say in a few words what an action does, on which VM, where."""
     match action:
-        case Snapshot() | CleanSnapshot() | PowerOn():
+        case Snapshot() | CleanSnapshot() | CleanRestore() | PowerOn():
             text = f"{action.verb} {action.vm_name} on {action.pool}"
         case Export():
             text = f"export {action.vm_name} -> {action.remote}"

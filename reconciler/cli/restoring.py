@@ -13,7 +13,7 @@ from reconciler.cli.exits import ExitCode, Failure, code_of, leaves_of
 from reconciler.cli.loading import reveal
 from reconciler.cli.looking import blind_spots
 from reconciler.cli.messages import say
-from reconciler.cli.points import Located, choose, require_on_remote
+from reconciler.cli.points import choose, require_on_remote
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections
 from reconciler.desired.state import Desired
@@ -25,8 +25,9 @@ from reconciler.ids import DiskUuid, PoolName, RemoteName
 from reconciler.latest import Latest
 from reconciler.observed.chain import DiskFile, PointDisk, PointKind, RestorePoint
 from reconciler.observed.unknown import Unknown
-from reconciler.plan.actions import RestoreDisk, RestoreVm
+from reconciler.plan.points import Located
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.status.report import Report
 from reconciler.units import render_size
 from reconciler.xapi.errors import Unreachable
@@ -67,7 +68,7 @@ def what_to_see(request: Request, desired: Desired) -> Desired:
     remotes = {
         name: remote for name, remote in desired.remotes.items() if request.remote in (None, name)
     }
-    return replace(desired, pools=pools, remotes=remotes, jobs={}, requests=())
+    return replace(desired, pools=pools, remotes=remotes, jobs={}, requests=(), restores={})
 
 
 def _check_file(file: Path) -> None:

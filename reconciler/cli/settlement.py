@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from reconciler.cli.points import point_name
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import VmUuid
 from reconciler.observed.chain import RestorePoint
@@ -23,6 +22,7 @@ from reconciler.observed.unknown import Unknown
 from reconciler.plan.actions import Action, Sending, Snapshot, id_of
 from reconciler.plan.claims import claims_of
 from reconciler.plan.plan import Held, Plan
+from reconciler.plan.points import point_name
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import Scope, Target, scopes_of, vm_at
 from reconciler.plan.sites import all_sites

@@ -6,6 +6,7 @@ from reconciler.executor.steps import (
     archive,
     clean_files,
     clean_replica,
+    clean_restore,
     clean_snapshot,
     copy_vm,
     export,
@@ -31,11 +32,10 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
 from reconciler.plan.power_on import PowerOn
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 
 
 async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it is a table)
@@ -65,6 +65,8 @@ async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it 
             await clean_files.run(action, tools)
         case CleanSnapshot():
             await clean_snapshot.run(action, tools)
+        case CleanRestore():
+            await clean_restore.run(action, tools)
         case RestoreVm():
             await restore_vm.run(action, tools)
         case RestoreDisk():

@@ -9,12 +9,14 @@ from typing import Any
 
 from reconciler.catalog.metadata import PointMetadata
 from reconciler.executor import vm_config
+from reconciler.executor.networks import Networks
 from reconciler.executor.vm_config import MEMORY, PLAIN, VCPUS
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiFailure
 
 _NULL = "OpaqueRef:NULL"
 _RESTORING = "reconciler is restoring this VM"
+_BLOCKED = {"start": _RESTORING, "start_on": _RESTORING}
 TAG = "restored from backup"
 
 _VM_FIELDS = (*PLAIN, *MEMORY, *VCPUS, "name_description")
@@ -27,27 +29,51 @@ def record(metadata: PointMetadata, field: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-async def create_vm(client: XapiClient, metadata: PointMetadata, name: str) -> str:
-    """Create the VM, blocked from starting; return its reference."""
+async def create_vm(
+    client: XapiClient, metadata: PointMetadata, name: str, marks: Mapping[str, str]
+) -> str:
+    """Create the VM, blocked from starting; return its reference. marks: it has from the start."""
     old = metadata.vm.model_dump(by_alias=True)
     tags = [*old.get("tags", []), *([] if TAG in old.get("tags", []) else [TAG])]
     struct = {
         **{field: old[field] for field in _VM_FIELDS if field in old},
-        "name_label": f"[Restoring…] {name}",
+        "name_label": _unfinished(name),
         "is_a_template": False,
         "affinity": _NULL,
         "tags": tags,
         "other_config": {
             **without_marks(old.get("other_config", {})),
             "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
+            **marks,
         },
-        "blocked_operations": {"start": _RESTORING, "start_on": _RESTORING},
+        "blocked_operations": _BLOCKED,
     }
     return str(await client.call("VM.create", struct))
 
 
+async def block(client: XapiClient, vm: str, name: str) -> None:
+    """Keep a VM (a reference) that is in the making from being started, and name it so."""
+    await client.call("VM.set_blocked_operations", vm, {**_BLOCKED})
+    await client.call("VM.set_name_label", vm, _unfinished(name))
+
+
+async def unblock(client: XapiClient, vm: str) -> None:
+    """Let a VM (a reference) that is whole be started."""
+    for operation in _BLOCKED:
+        await client.call("VM.remove_from_blocked_operations", vm, operation)
+
+
+def _unfinished(name: str) -> str:
+    return f"[Restoring…] {name}"
+
+
 async def new_disk(
-    client: XapiClient, metadata: PointMetadata, ref: str, sr: str, size_bytes: int
+    client: XapiClient,
+    metadata: PointMetadata,
+    ref: str,
+    sr: str,
+    size_bytes: int,
+    marks: Mapping[str, str],
 ) -> str:
     """Create an empty disk for the point's disk under `ref`; return its reference."""
     old = metadata.vdis[ref].model_dump(by_alias=True)
@@ -62,6 +88,7 @@ async def new_disk(
         "other_config": {
             **without_marks(old.get("other_config", {})),
             "reconciler:restored-from": f"{metadata.vm.uuid}/{metadata.stamp}",
+            **marks,
         },
         "xenstore_data": {},
         "sm_config": {},
@@ -92,14 +119,16 @@ async def new_vbd(
             await client.call("VBD.create", struct)
 
 
-async def create_interfaces(client: XapiClient, metadata: PointMetadata, vm: str) -> None:
-    """Create the interfaces on networks of the same uuid, else of the same name.
+async def create_interfaces(
+    client: XapiClient, metadata: PointMetadata, vm: str, networks: Networks, *, keep: bool
+) -> None:
+    """Create the interfaces of a new VM (a reference). keep: their addresses.
 
-    The old address is kept unless the old VM is still there: two on one network would be a fault.
+    They are not kept where the old VM is still there: two on one network would be a fault.
     """
-    keep_addresses = not await _exists(client, metadata.vm.uuid)
+    keep_addresses = keep and not await _exists(client, metadata.vm.uuid)
     await vm_config.create_interfaces(
-        client, vm, record(metadata, "vifs"), keep_addresses=keep_addresses
+        client, vm, record(metadata, "vifs"), networks, keep_addresses=keep_addresses
     )
 
 

@@ -8,6 +8,7 @@ starting while that VM lives; who clones it gets new ones.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reconciler.executor.networks import Networks
 from reconciler.executor.vm_config import MEMORY, PLAIN, VCPUS, Record, create_interfaces
 from reconciler.observed.replica_marks import BLOCKED
 from reconciler.xapi.client import XapiClient
@@ -72,7 +73,9 @@ async def replace_interfaces(client: XapiClient, vm: str, interfaces: Mapping[st
     the same name. One whose network is not here is left out. Raises XapiError."""
     for old in await client.call("VM.get_VIFs", vm):
         await client.call("VIF.destroy", old)
-    await create_interfaces(client, vm, interfaces, keep_addresses=True)
+    if interfaces:
+        networks = await Networks.of_pool(client)
+        await create_interfaces(client, vm, interfaces, networks, keep_addresses=True)
 
 
 async def replace_tpms(client: XapiClient, vm: str, contents: Sequence[str | None]) -> None:

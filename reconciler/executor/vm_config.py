@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.executor.networks import Networks
 from reconciler.xapi.client import XapiClient
 
 Record = Mapping[str, Any]
@@ -21,22 +22,20 @@ VCPUS = ("VCPUs_max", "VCPUs_at_startup")
 
 
 async def create_interfaces(
-    client: XapiClient, vm: str, interfaces: Mapping[str, Record], *, keep_addresses: bool
+    client: XapiClient,
+    vm: str,
+    interfaces: Mapping[str, Record],
+    networks: Networks,
+    *,
+    keep_addresses: bool,
 ) -> None:
-    """Create interfaces of a VM (a reference) on networks of the same uuid, else of the same name.
+    """Create interfaces of a VM (a reference).
 
     interfaces: records, with what their networks were called. One whose network is not here is left
     out. Raises XapiError.
     """
-    if not interfaces:
-        return
-    networks = await client.call("network.get_all_records")
-    by_uuid = {network["uuid"]: ref for ref, network in networks.items()}
-    by_name = {network["name_label"]: ref for ref, network in networks.items()}
     for old in interfaces.values():
-        network = by_uuid.get(old.get("$network$uuid", "")) or by_name.get(
-            old.get("$network$name_label", "")
-        )
+        network = networks.of(old)
         if network is None:
             continue
         struct = {

@@ -35,8 +35,14 @@ from reconciler.kube.job_notes import (
     progress_of,
 )
 from reconciler.latest import Latest
-from reconciler.plan.actions import Action, Merge, RestoreVm, Sending, id_of
+from reconciler.plan.actions import (
+    Action,
+    Merge,
+    Sending,
+    id_of,
+)
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreVm
 
 log = structlog.get_logger(__name__)
 

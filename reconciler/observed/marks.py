@@ -51,6 +51,10 @@ LIVE_DISK_KEY = "reconciler:disk"
 OFFLINE_KEY = "reconciler:offline"
 """On a live VM that we shut down, until it is started again."""
 
+# of restored VMs and their disks (restore_marks.py)
+RESTORING_KEY = "reconciler:restoring"
+RESTORED_KEY = "reconciler:restored"
+
 MARK_KEYS = frozenset(
     {
         OWNER_KEY,
@@ -72,6 +76,8 @@ MARK_KEYS = frozenset(
         VM_NAME_KEY,
         LIVE_DISK_KEY,
         OFFLINE_KEY,
+        RESTORING_KEY,
+        RESTORED_KEY,
         "xo:base_delta",
         "xo:base_delta_vdi",
     }

@@ -14,6 +14,7 @@ from reconciler.ids import (
     DiskUuid,
     JobId,
     PoolName,
+    RestoreId,
     ScheduleId,
     SnapshotUuid,
     SrUuid,
@@ -21,6 +22,7 @@ from reconciler.ids import (
     VmUuid,
 )
 from reconciler.observed.replica import Replica, Sr
+from reconciler.observed.restored import LooseDisk, RestoredVm, RestoreRecord
 
 
 class PowerState(StrEnum):
@@ -98,7 +100,8 @@ class ShutDown:
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """A VM that can be protected: no template, no snapshot, no control domain, no own replica.
+    """A VM that can be protected: no template, snapshot or control domain, no replica of ours, and
+    not in the making by a restore.
 
     busy: names of operations under way that forbid a snapshot (migration and the like).
     shut_down: it is to be started again.
@@ -134,6 +137,7 @@ class PoolView:
     strays: snapshots of ours whose VM is no more. unreadable: what was there and could not be
     understood, one sentence each; a VM whose disks are part of it says so in `busy`.
     srs: those that can hold replicas. replicas: oldest first, of any job's. hosts: how many.
+    restored, loose: what restores made, and are making; restores: what the pool says of them.
     """
 
     name: PoolName
@@ -149,6 +153,9 @@ class PoolView:
     srs: Mapping[SrUuid, Sr] = field(default_factory=dict)
     replicas: tuple[Replica, ...] = ()
     hosts: int = 0
+    restored: tuple[RestoredVm, ...] = ()
+    loose: tuple[LooseDisk, ...] = ()
+    restores: Mapping[RestoreId, RestoreRecord] = field(default_factory=dict)
 
     def sr_name(self, sr: SrUuid) -> str:
         """Return the name of an SR; "" if it has none here that tells it from the others."""

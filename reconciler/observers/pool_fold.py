@@ -24,8 +24,16 @@ from reconciler.observed.pool import (
     Vm,
 )
 from reconciler.observed.replica import Replica
+from reconciler.observed.restore_marks import read_restoring
+from reconciler.observed.restored import LooseDisk, RestoredVm
 from reconciler.observers.pool_tables import PoolTables, Touched
 from reconciler.observers.replica_fold import replica_of, storage
+from reconciler.observers.restored_fold import (
+    loose_disk_of,
+    records_of,
+    restored_of,
+    sorted_vms,
+)
 from reconciler.xapi.events import Change
 from reconciler.xapi.records import HINDERS_SNAPSHOT, VdiRecord, VmRecord
 
@@ -53,6 +61,8 @@ class PoolFold:
         self._orphans: dict[str, OrphanDiskSnapshot] = {}
         self._strays: dict[str, Snapshot] = {}
         self._replicas: dict[str, Replica] = {}
+        self._restored: dict[str, RestoredVm] = {}
+        self._loose: dict[str, LooseDisk] = {}
         self._odd: dict[str, tuple[str, ...]] = {}
         self._view: PoolView | None = None
         self._touched = Touched()
@@ -90,6 +100,7 @@ class PoolFold:
             self._changed |= self._fold_vm(ref)
             self._changed |= self._fold_stray(ref)
             self._changed |= self._fold_replica(ref)
+            self._changed |= self._fold_restored(ref)
         return not self._pending
 
     def view(self, as_of: datetime) -> PoolView:
@@ -99,6 +110,7 @@ class PoolFold:
         """
         for ref in self._touched.vdis:
             self._changed |= self._fold_orphan(ref)
+            self._changed |= self._fold_loose(ref)
         if self._changed or self._view is None:
             self._view = self._picture(as_of)
         else:
@@ -170,6 +182,24 @@ class PoolFold:
                 self._orphans[ref] = OrphanDiskSnapshot(DiskSnapshotUuid(record.uuid), marks)
         return self._orphans.get(ref) != before
 
+    def _fold_restored(self, ref: str) -> bool:
+        before = self._restored.pop(ref, None)
+        record = self._tables.vms.get(ref)
+        restored = restored_of(record) if record is not None else None
+        if restored is not None:
+            self._restored[ref] = restored
+        return restored != before
+
+    def _fold_loose(self, ref: str) -> bool:
+        before = self._loose.pop(ref, None)
+        record = self._tables.vdis.get(ref)
+        loose = None
+        if record is not None and not record.is_snapshot:
+            loose = loose_disk_of(record, held=self._is_held(record))
+        if loose is not None:
+            self._loose[ref] = loose
+        return loose != before
+
     def _is_held(self, vdi: VdiRecord) -> bool:
         """Whether any VM but a control domain has this disk: then it is not left over."""
         if self._tables.is_memory(vdi.ref):
@@ -185,6 +215,8 @@ class PoolFold:
         if record is None or record.is_snapshot or record.is_template or record.is_control_domain:
             return None
         if record.other_config.keys() & REPLICA_KEYS:
+            return None
+        if read_restoring(record.other_config, record.uuid) is not None:
             return None
         uuid = VmUuid(record.uuid)
         disks, all_readable = self._disks(record, odd)
@@ -253,6 +285,7 @@ class PoolFold:
         blind = any(kind in {"VM", "VBD"} for kind, _ in self._tables.unreadable)
         orphans = () if blind else self._orphans.values()
         strays = () if blind else self._strays.values()
+        loose = () if blind else self._loose.values()
         odd = [*self._tables.unreadable.values(), *chain.from_iterable(self._odd.values())]
         return PoolView(
             name=self._name,
@@ -268,6 +301,9 @@ class PoolFold:
             srs=storage(self._tables),
             replicas=tuple(sorted(self._replicas.values(), key=_age)),
             hosts=len(self._tables.hosts),
+            restored=sorted_vms(self._restored.values()),
+            loose=tuple(sorted(loose, key=lambda each: (each.restore, each.disk))),
+            restores=records_of(pool),
         )
 
 

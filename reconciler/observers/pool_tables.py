@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from reconciler.observed.marks import MARK_KEYS
+from reconciler.observed.restore_marks import BEGUN_PREFIX, DONE_PREFIX
 from reconciler.xapi.errors import BadRecord
 from reconciler.xapi.events import Change, Classes
 from reconciler.xapi.records import (
@@ -24,7 +25,7 @@ from reconciler.xapi.records import (
 from reconciler.xapi.wire import Json
 
 WANTED: Classes = {
-    "pool": frozenset({"uuid", "name_label", "master", "default_SR"}),
+    "pool": frozenset({"uuid", "name_label", "master", "default_SR", "other_config"}),
     "host": frozenset({"uuid", "name_label", "address", "software_version"}),
     "SR": frozenset(
         {"uuid", "name_label", "type", "content_type", "physical_size", "physical_utilisation"}
@@ -224,7 +225,11 @@ def _slim(record: Record) -> Record:
     config = record.get("other_config")
     if not isinstance(config, dict):
         return record
-    marks: dict[str, Json] = {key: config[key] for key in config if key in MARK_KEYS}
+    marks: dict[str, Json] = {
+        key: config[key]
+        for key in config
+        if key in MARK_KEYS or key.startswith((BEGUN_PREFIX, DONE_PREFIX))
+    }
     return {**record, "other_config": marks}
 
 

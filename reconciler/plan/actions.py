@@ -32,6 +32,7 @@ from reconciler.ids import (
 )
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 
 
 class ExportKind(StrEnum):
@@ -197,43 +198,6 @@ class CleanSnapshot:
         return self.reason is Reason.RETENTION_EXCEEDED
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreVm:
-    """Restore a point as a new VM. Never touches an existing one. start: power it on at the end."""
-
-    verb: ClassVar[str] = "restore"
-    destructive: ClassVar[bool] = False
-
-    remote: RemoteName
-    vm: VmUuid
-    vm_name: str
-    stamp: Stamp
-    pool: PoolName
-    sr: str | None
-    name: str | None
-    start: bool
-    due: datetime
-    reason: Reason = Reason.REQUESTED
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreDisk:
-    """Restore one disk of a point to a local file. format: "raw", "vhd" or "qcow2"."""
-
-    verb: ClassVar[str] = "restore"
-    destructive: ClassVar[bool] = False
-
-    remote: RemoteName
-    vm: VmUuid
-    vm_name: str
-    stamp: Stamp
-    disk: DiskUuid
-    output: str
-    format: str
-    due: datetime
-    reason: Reason = Reason.REQUESTED
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive(_Sending):
     """Make the restore point of one snapshot on one remote as one archive of the whole VM."""
@@ -336,6 +300,7 @@ Action = (
     | PowerOn
     | RestoreVm
     | RestoreDisk
+    | CleanRestore
 )
 Sending = Export | Archive | Replicate | CopyVm
 """What makes a restore point out of a snapshot: those of one snapshot start as a party."""
@@ -354,6 +319,11 @@ _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),
     CopyVm: frozenset({"schedules"}),
     PruneReplica: frozenset({"with_replica"}),
+    # One restore is one intent, whatever is known by now of what it asks for.
+    RestoreVm: frozenset(
+        {"remote", "vm", "stamp", "sr", "start", "revision", "networks", "mac", "made"}
+    ),
+    CleanRestore: frozenset({"disks"}),
 }
 
 

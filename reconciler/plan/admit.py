@@ -52,6 +52,7 @@ from reconciler.plan.occupancy import Backlog, Occupancy, Refusal
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
+from reconciler.plan.restore_actions import CleanRestore
 
 _AFTER_SUCCESS = timedelta(minutes=1)
 """What succeeded and is wanted again at once did not do what it said: not in a tight loop."""
@@ -150,7 +151,7 @@ def subject_of(action: Action) -> str:
     """Name what an action is about, for a person."""
     name = action.vm_name or action.vm or "(no VM)"
     match action:
-        case Snapshot() | CleanSnapshot() | PowerOn():
+        case Snapshot() | CleanSnapshot() | CleanRestore() | PowerOn():
             return f"VM {name} on pool {action.pool}"
         case Replicate() | CopyVm() | PruneReplica() | CleanReplica():
             return f"VM {name} on {sr_name(action.target_pool, action.sr, action.sr_name)}"

@@ -18,6 +18,7 @@ from reconciler.ids import (
     JobName,
     PoolName,
     RemoteName,
+    RestoreId,
     SrUuid,
     VmUuid,
 )
@@ -34,12 +35,11 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Sending,
     Snapshot,
 )
 from reconciler.plan.power_on import PowerOn
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 
 _NOBODY = VmUuid("")
 
@@ -75,8 +75,14 @@ def claims_of(action: Action) -> Claims:  # noqa: PLR0911 (it is a table)
             )
         case Merge() | Prune() | CleanFiles():
             return _on_remote(action.remote, action.vm, Mode.REWRITE)
+        case RestoreVm(restore=str() as restore):
+            reading = _on_remote(action.remote, action.vm, Mode.READ)
+            making = (restore_place(action.pool, restore), Mode.APPEND)
+            return replace(reading, places=(*reading.places, making))
         case RestoreVm() | RestoreDisk():
             return _on_remote(action.remote, action.vm, Mode.READ)
+        case CleanRestore():
+            return Claims((), ((restore_place(action.pool, action.restore), Mode.REWRITE),))
         case _:
             assert_never(action)
 
@@ -131,6 +137,11 @@ def _vm_of_job(action: Snapshot | Sending) -> Slots:
 def pool_place(pool: PoolName, vm: VmUuid) -> Place:
     """Name a VM's snapshots on a pool."""
     return Place(PlaceKind.POOL, pool, vm)
+
+
+def restore_place(pool: PoolName, restore: RestoreId) -> Place:
+    """Name what a restore makes on a pool; it has no VM of its own before it begins."""
+    return Place(PlaceKind.POOL, pool, VmUuid(restore))
 
 
 def remote_place(remote: RemoteName, vm: VmUuid) -> Place:

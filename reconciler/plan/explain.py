@@ -31,8 +31,6 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
 from reconciler.plan.census import points_total
@@ -42,6 +40,7 @@ from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
 from reconciler.plan.render import as_dict
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 from reconciler.units import render_size
 
 _API_VERSION = "backup.reconciler.io/v1alpha1"
@@ -125,10 +124,13 @@ def _sections(plan: Plan, desired: Desired) -> list[tuple[str, list[_Line]]]:
     return sorted(sections.items(), key=lambda item: (_HEADINGS.index(item[0].split()[0]), item[0]))
 
 
-_HEADINGS = ("job", "pool", "remote", "held")
+_HEADINGS = ("restore", "job", "pool", "remote", "held")
 
 
-def _heading(action: Action, desired: Desired) -> str:
+def _heading(action: Action, desired: Desired) -> str:  # noqa: PLR0911 (it is a table)
+    if isinstance(action, RestoreVm | CleanRestore):
+        called = [one.name for one in desired.restores.values() if one.id == action.restore]
+        return f"restore {called[0]}" if called else f"pool {action.pool}"
     match action:
         case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
             return f"job {action.job}"
@@ -155,7 +157,7 @@ def _held_heading(held: Held, desired: Desired) -> str:
         return f"job {job}"
     if first == "job":
         return f"job {name.split(' on ')[0]}"
-    return f"{first} {name}" if first in ("pool", "remote") else "held"
+    return f"{first} {name}" if first in ("pool", "remote", "restore") else "held"
 
 
 def _collapsed(lines: Sequence[tuple[Held, _Line]]) -> Iterable[_Line]:
@@ -215,6 +217,10 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
         case PowerOn():
             why = f"{action.reason} (at {_time(action.due)})"
             return _Line("+", "start", name, f"on {action.pool}", "", why)
+        case CleanRestore():
+            disks = f"{_counted(len(action.disks), 'disk')} of a restore"
+            what = f"{'a half-made VM' if action.vm else disks} on {action.pool}"
+            return _Line("-", "clean", name, what, "", action.reason)
         case RestoreVm():
             what = f"{_time(instant_of(action.stamp))} from {action.remote} to {action.pool}"
             return _Line("+", "restore", name, what, "", action.reason)

@@ -24,6 +24,7 @@ from reconciler.plan import (
     merge,
     offline,
     replica,
+    restore,
     retention,
     send,
     strays,
@@ -42,8 +43,6 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
 from reconciler.plan.draft import Draft
@@ -51,6 +50,7 @@ from reconciler.plan.files import files_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 from reconciler.plan.scope import Scope, scopes_of, vm_at
 from reconciler.plan.sites import all_sites
 from reconciler.plan.slots import Slot, slots_of
@@ -69,6 +69,7 @@ _HOUSEKEEPING = timedelta(hours=12)
 _PATIENCE: dict[type[Action], timedelta] = {
     RestoreVm: timedelta(days=-7),
     RestoreDisk: timedelta(days=-7),
+    CleanRestore: timedelta(days=-7),
     PowerOn: timedelta(days=-7),
     Snapshot: timedelta(),
     Export: timedelta(),
@@ -94,7 +95,7 @@ _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((Replicate, CopyVm), "replication", "replications"),
     ((Merge,), "merge", "merges"),
     ((Prune, PruneReplica), "prune", "prunes"),
-    ((CleanFiles, CleanSnapshot, CleanReplica), "clean", "cleans"),
+    ((CleanFiles, CleanSnapshot, CleanReplica, CleanRestore), "clean", "cleans"),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_PATIENCE)}
 
@@ -110,6 +111,7 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
         subject = problem.object or problem.path
         place = f"{problem.path}:{problem.line}" if problem.line else problem.path
         draft.hold(subject, Reason.INVALID_SPEC, f"{place}: {problem.message}")
+    restore.rule(world, draft)
     for name in sorted(desired.jobs):
         _plan_job(world, desired.jobs[name], draft)
     for remote in sorted(desired.remotes):
@@ -297,6 +299,8 @@ def _debt(  # noqa: PLR0912 (it is a table)
             place, detail = action.remote, action.target
         case Prune() | RestoreVm() | RestoreDisk():
             place, detail = action.remote, action.stamp
+        case CleanRestore():
+            place, detail = action.pool, action.restore
         case CleanFiles():
             place, detail = action.remote, action.paths[0]
         case CleanSnapshot():

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     SNAPSHOT_ORPHANED = "SnapshotOrphaned"  # a snapshot was made and never marked, or half removed
     PARTIAL_UPLOAD = "PartialUpload"  # an upload was interrupted
     REPLICA_INTERRUPTED = "ReplicaInterrupted"  # a replication did not end
+    RESTORE_INTERRUPTED = "RestoreInterrupted"  # a restore did not end: what it made goes
     FILE_UNREFERENCED = "FileUnreferenced"  # no point and no other file needs the file
 
     # why a disk is exported whole
@@ -60,6 +61,10 @@ class Reason(StrEnum):
     RUN_CANCELLED = "RunCancelled"  # somebody cancelled the run; the next slot is owed as ever
     WRONG_REMOTE = "WrongRemote"  # not the share that was there before, or not mounted
     SR_UNKNOWN = "SrUnknown"  # no SR, or more than one, is called so
+    POINT_UNKNOWN = "PointUnknown"  # no VM, or no point of it, is as the restore says
+    RESTORE_CHANGED = "RestoreChanged"  # it was begun as another one than it says now
+    RESTORE_UNKNOWN = "RestoreUnknown"  # a half-made VM of a restore that no manifest describes
+    NETWORK_UNKNOWN = "NetworkUnknown"  # no network, or more than one, is called so
     CLOCK_BEHIND = "ClockBehind"  # points lie in the future, so the clock cannot be trusted
 
     # why a try failed (executor/verdict.py decides)
@@ -81,8 +86,9 @@ class Reason(StrEnum):
     WORLD_CHANGED = "WorldChanged"  # what the action was planned on is no longer so
     INTERNAL_ERROR = "InternalError"
 
-    # how a job stands (status/conditions.py)
+    # how a job or a restore stands (status/conditions.py, status/restores.py)
     IN_SYNC = "InSync"  # nothing is wrong, whether or not work is under way
+    RESTORED = "Restored"  # a restore was done, once and for all
     BACKUP_OVERDUE = "BackupOverdue"  # a slot is older than its deadline, and not answered
 
 

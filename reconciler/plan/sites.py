@@ -115,15 +115,21 @@ def _sr_site(
     if isinstance(view, Obstacle):
         unseen = Obstacle(view.reason, f"pool {home}: {view.why}")
         return Site(PlaceKind.SR, *unfound, schedules, unseen, unseen)
-    called = [sr.uuid for sr in view.srs.values() if sr.name == destination.sr]
-    if destination.sr in view.srs:
-        called = [SrUuid(destination.sr)]
-    if len(called) != 1:
-        count = f"{len(called)} SRs" if called else "no SR"
-        hint = "; name it by its uuid" if called else ""
-        unknown = Obstacle(Reason.SR_UNKNOWN, f"pool {home} has {count} called so{hint}")
-        return Site(PlaceKind.SR, *unfound, schedules, unknown, unknown)
-    (sr,) = called
+    sr = sr_called(view, destination.sr)
+    if isinstance(sr, Obstacle):
+        return Site(PlaceKind.SR, *unfound, schedules, sr, sr)
     name = view.sr_name(sr)
     label = sr_name(home, sr, name)
     return Site(PlaceKind.SR, f"{home}/{sr}", label, schedules, view, None, name)
+
+
+def sr_called(view: PoolView, word: str) -> SrUuid | Obstacle:
+    """Find the one SR of a pool that has this uuid or name, or say why none is meant."""
+    if word in view.srs:
+        return SrUuid(word)
+    called = [sr.uuid for sr in view.srs.values() if sr.name == word]
+    if len(called) == 1:
+        return called[0]
+    count = f"{len(called)} SRs" if called else "no SR"
+    hint = "; name it by its uuid" if called else ""
+    return Obstacle(Reason.SR_UNKNOWN, f"pool {view.name} has {count} called so{hint}")

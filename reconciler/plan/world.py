@@ -141,6 +141,10 @@ class World:
         """Say what a running action of ours does to the VM's files."""
         return self._held_places.get(remote_place(remote, vm)) if self._held_places else None
 
+    def mode_at(self, place: Place) -> Mode | None:
+        """Say what a running action of ours does to a place."""
+        return self._held_places.get(place)
+
     def mode_on_sr(self, pool: PoolName, sr: SrUuid, vm: VmUuid) -> Mode | None:
         """Say what a running action of ours does to the VM's replicas."""
         return self._held_places.get(sr_place(pool, sr, vm)) if self._held_places else None

@@ -28,13 +28,12 @@ from reconciler.plan.actions import (
     Action,
     CleanFiles,
     CleanReplica,
-    RestoreDisk,
-    RestoreVm,
     id_of,
 )
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 from reconciler.status.holdings import Holdings, Spot
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 
@@ -45,6 +44,8 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     RPO_MET = "RPOMet"
     CHAINS_HEALTHY = "ChainsHealthy"
+    COMPLETE = "Complete"  # of what is done once
+    FAILED = "Failed"
 
 
 class ConditionStatus(StrEnum):
@@ -75,8 +76,16 @@ _NEEDS_A_PERSON = frozenset(
         Reason.WRONG_KEY,
         Reason.NO_VMS_MATCHED,
         Reason.SR_UNKNOWN,
+        Reason.NETWORK_UNKNOWN,
+        Reason.POINT_UNKNOWN,
+        Reason.RESTORE_CHANGED,
     }
 )
+
+
+def needs_a_person(reason: Reason) -> bool:
+    """Say whether trying again, however long, changes nothing."""
+    return reason in _NEEDS_A_PERSON
 
 
 def conditions_of(
@@ -229,7 +238,7 @@ def job_of(action: Action) -> JobName | None:
     match action:
         case CleanFiles() | CleanReplica() | PowerOn():
             return None
-        case RestoreVm() | RestoreDisk():
+        case RestoreVm() | RestoreDisk() | CleanRestore():
             return None
         case _:
             return action.job

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.desired.document import Identity, Plain
-from reconciler.desired.manifest import JOB, POOL, REMOTE
+from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired
 from reconciler.ids import JobName
@@ -31,9 +31,10 @@ from reconciler.status.conditions import (
     words_of,
 )
 from reconciler.status.report import Report
+from reconciler.status.restores import restore_standings
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 
-TOLD = (POOL, REMOTE, JOB)
+TOLD = (POOL, REMOTE, JOB, RESTORE)
 """Kinds whose status is told here."""
 
 VMS_MAX = 10
@@ -91,6 +92,9 @@ def _in_force(report: Report) -> Iterator[tuple[Identity, ObjectStatus]]:
         name = standing.job.name
         status = _job(standing, conditions[name], work.get(name, _Work()), report)
         yield Identity.named(JOB, name), status
+    for restore in restore_standings(report):
+        status = ObjectStatus(restore.conditions, restore.fields, restore.looked_at)
+        yield Identity.named(RESTORE, restore.restore.name), status
 
 
 # ── pools and remotes ─────────────────────────────────────────────────────────────────────────────

@@ -20,10 +20,9 @@ from reconciler.plan.actions import (
     ExportKind,
     Merge,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
 )
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.status.runs import RunState, Trigger
 
 K = TypeVar("K")

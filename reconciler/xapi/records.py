@@ -135,6 +135,7 @@ class PoolRecord:
     name: str
     master: str | None
     default_sr: str | None
+    other_config: Mapping[str, str]
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -147,6 +148,7 @@ class PoolRecord:
             fields.text("name_label"),
             fields.ref("master"),
             fields.ref("default_SR"),
+            fields.pairs("other_config"),
             record if keep_raw else _NO_RAW,
         )
 

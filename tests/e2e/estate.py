@@ -36,8 +36,9 @@ from reconciler.observed.progress import Place
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import RestoreDisk, id_of
+from reconciler.plan.actions import id_of
 from reconciler.plan.admit import as_of_place
+from reconciler.plan.restore_actions import RestoreDisk
 from reconciler.sources.files import ManifestFiles
 from reconciler.sources.secrets import read_secret
 from reconciler.status.report import Report

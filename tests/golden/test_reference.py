@@ -28,6 +28,10 @@ plan holds, as `reconciler plan` prints it), `backup.reconciler.io/cancel` (name
 separated by commas: what runs of them is stopped, what waits is not begun) and, as also of a
 XenPool or BackupRemote, `backup.reconciler.io/reconcile` (any text: whenever it is another, the
 pools and remotes are looked at again at once).
+
+A Restore and a BackupRun ask for something once, too: the one for a VM out of a restore point, the
+other for a run of a job. Neither is done again because its manifest is still there. ProtectedVM is
+written by the operator in a cluster and accepted in no file.
 """
 
 

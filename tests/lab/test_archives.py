@@ -29,8 +29,13 @@ from reconciler.ids import (
 from reconciler.lab.faults import DropConnection, FailCall
 from reconciler.observed.chain import Chains, PointKind
 from reconciler.observed.marks import read_marks
-from reconciler.plan.actions import Archive, Prune, RestoreDisk, RestoreVm, Snapshot
+from reconciler.plan.actions import (
+    Archive,
+    Prune,
+    Snapshot,
+)
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.remotes.open import open_remote
 from reconciler.transfer.errors import ChainBroken
 from reconciler.xapi.archives import open_vm_export, open_vm_import

@@ -33,11 +33,10 @@ from reconciler.plan.actions import (
     DiskExport,
     Export,
     ExportKind,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.remotes.open import open_remote
 from reconciler.xapi.errors import StreamBroken, XapiError
 

@@ -17,6 +17,7 @@ from reconciler.ids import (
     stamp_of,
 )
 from reconciler.observed.chain import (
+    Chains,
     DiskFile,
     History,
     PointDisk,
@@ -24,15 +25,17 @@ from reconciler.observed.chain import (
     RestorePoint,
     disk_name,
 )
-from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, Snapshot, Vm
+from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, PowerState, Snapshot, Vm
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState
+from reconciler.observed.restored import RestoredVm, RestoreRecord
 from reconciler.observed.state import Observed
 from reconciler.plan import actions as act
 from reconciler.plan.actions import id_of
 from reconciler.plan.claims import claims_of_party, touched_by
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import CleanRestore, RestoreVm
 
 
 def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
@@ -95,6 +98,10 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
                     partials=tuple(p for p in history.partials if p not in action.paths),
                 ),
             )
+        case RestoreVm():
+            return _restored(observed, action, now)
+        case CleanRestore():
+            return _without_half(observed, action, now)
         case _:
             raise AssertionError(f"no story has {action}")
 
@@ -333,6 +340,57 @@ def _snapshot_of(observed: Observed, action: act.Sending) -> Snapshot:
     assert snapshot.marks.stamp == action.stamp
     assert {disk.disk for disk in snapshot.disks} >= set(snapshot.marks.disks)
     return snapshot
+
+
+def _restored(observed: Observed, action: RestoreVm, now: datetime) -> Observed:
+    """Check that the point is there, and that the pool does not say that it was done."""
+    view = _pool_of(observed, action.pool)
+    assert action.restore is not None
+    known = view.restores.get(action.restore)
+    if known is not None:
+        assert known.made is None, "restored again"
+        assert (known.vm, known.stamp) == (action.vm, action.stamp), "another point than begun with"
+    remote = observed.remotes[action.remote]
+    assert isinstance(remote, RemoteView), "restored from a remote that was not seen"
+    history = remote.histories[action.vm]
+    assert isinstance(history, History)
+    (point,) = (each for each in history.points if each.stamp == action.stamp)
+    assert Chains(history.files).is_whole(point), "restored what cannot be"
+    made = action.made or VmUuid(uuid("restored", action.restore))
+    name = action.name or f"{action.vm_name} ({action.stamp})"
+    record = RestoreRecord(action.restore, action.vm, action.stamp, action.revision, made)
+    others = [each for each in view.restored if each.vm != made]
+    assert action.made or not [each for each in others if each.restore == action.restore]
+    vms = dict(view.vms)
+    if action.made is None:
+        vms[made] = Vm(made, name, frozenset(), PowerState.HALTED, ())
+    whole = RestoredVm(action.restore, made, name, True)
+    return _with_pool(
+        observed,
+        replace(
+            view,
+            vms=vms,
+            restored=(*others, whole),
+            restores={**view.restores, action.restore: record},
+            as_of=now,
+        ),
+    )
+
+
+def _without_half(observed: Observed, action: CleanRestore, now: datetime) -> Observed:
+    view = _pool_of(observed, action.pool)
+    gone = [each for each in view.restored if each.vm == action.vm]
+    assert not any(each.whole for each in gone), "a restored VM was removed"
+    assert gone or action.disks, "cleaned something that was not there"
+    return _with_pool(
+        observed,
+        replace(
+            view,
+            restored=tuple(each for each in view.restored if each not in gone),
+            loose=tuple(each for each in view.loose if each.disk not in action.disks),
+            as_of=now,
+        ),
+    )
 
 
 def _merged(observed: Observed, action: act.Merge) -> History:

@@ -39,6 +39,7 @@ from reconciler.plan.actions import (
 )
 from reconciler.plan.claims import sr_place
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import CleanRestore, RestoreVm
 
 PointName = tuple[str, VmUuid, str]
 """A place, a VM, and a stamp (or the uuid of a snapshot that is the point)."""
@@ -134,8 +135,51 @@ def check_is_safe(action: Action, desired: Desired, observed: Observed, now: dat
             assert not desired.cancellations or all(
                 each.run != run_of(action) for each in desired.cancellations
             )
+        case RestoreVm():
+            check_restore(action, desired, observed)
+        case CleanRestore():
+            check_clean_restore(action, desired, observed)
         case _:
             raise AssertionError(f"nobody asked for {action}")
+
+
+def check_restore(action: RestoreVm, desired: Desired, observed: Observed) -> None:
+    """A restore is of what its manifest asks for, and done once. What is read is effects.py's."""
+    (wanted,) = (each for each in desired.restores.values() if each.id == action.restore)
+    assert not wanted.suspend
+    assert wanted.remote in (None, action.remote)
+    assert wanted.pool == action.pool
+    assert not desired.remotes[action.remote].suspend
+    view = observed.pools[action.pool]
+    assert isinstance(view, PoolView)
+    record = view.restores.get(wanted.id)
+    if record is None:
+        assert wanted.stamp in (None, action.stamp)
+        assert wanted.vm in (action.vm, action.vm_name)
+        if wanted.stamp is None:  # the newest there is, wherever it may be
+            for (remote, vm), history in histories(observed).items():
+                if vm == action.vm and wanted.remote in (None, remote):
+                    assert all(point.stamp <= action.stamp for point in history.points)
+            for remote in desired.remotes:
+                if wanted.remote in (None, remote):
+                    assert isinstance(observed.remotes[remote], RemoteView)
+    else:
+        assert record.revision == wanted.revision
+
+
+def check_clean_restore(action: CleanRestore, desired: Desired, observed: Observed) -> None:
+    """Only what a known restore left that is not done, and never a VM that is whole."""
+    assert action.restore in {each.id for each in desired.restores.values()}
+    view = observed.pools[action.pool]
+    assert isinstance(view, PoolView)
+    assert view.restores[action.restore].made is None
+    for vm in view.restored:
+        if vm.vm == action.vm:
+            assert vm.restore == action.restore
+            assert not vm.whole
+            assert not vm.busy
+    loose = {each.disk for each in view.loose if each.restore == action.restore}
+    assert loose.issuperset(action.disks)
 
 
 def changeable(remote: RemoteName, vm: VmUuid, desired: Desired, observed: Observed) -> History:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from worlds import disk_uuid, observed_of, sr_uuid, uuid
+from worlds import disk_uuid, observed_of, sr_uuid, uuid, vm_uuid
 
 from reconciler.desired.retention import Retention
 from reconciler.desired.schedule import Schedule
@@ -26,17 +26,29 @@ from reconciler.desired.state import (
     Pool,
     PruneGuard,
     Remote,
+    Restore,
     RunRequest,
     SecretRef,
     Settings,
     SrTarget,
     Timeouts,
 )
-from reconciler.ids import JobId, JobName, PoolName, RemoteName, ScheduleId, run_id, stamp_of
+from reconciler.ids import (
+    JobId,
+    JobName,
+    PoolName,
+    RemoteName,
+    RestoreId,
+    RestoreName,
+    ScheduleId,
+    run_id,
+    stamp_of,
+)
 from reconciler.observed.state import Observed
 
 MIDNIGHT = datetime(2026, 3, 27, tzinfo=UTC)  # the clocks of Paris go forward two nights later
 VMS = ("web", "db", "mail")
+RESTORES = ("drill", "rescue")
 DISKS = ("root", "data")
 CRONS = ("0 2 * * *", "0 * * * *", "30 2 * * 0", "*/30 9-17 * * *", "0 0 1 * *")
 SPANS = (timedelta(hours=5), timedelta(days=1), timedelta(days=3))
@@ -134,6 +146,21 @@ def _schedules(
 
 
 @st.composite
+def restores(draw: st.DrawFn, name: str) -> Restore:
+    return Restore(
+        name=RestoreName(name),
+        id=RestoreId(uuid("restore", name)),
+        vm=draw(st.sampled_from((*VMS, vm_uuid("web"), "nobody"))),
+        pool=PoolName(draw(st.sampled_from(("east", "west")))),
+        as_of=draw(st.one_of(st.none(), st.none(), nows)),
+        remote=draw(st.sampled_from((None, None, RemoteName("nas"), RemoteName("off")))),
+        sr=draw(st.sampled_from((None, "fast", "slow"))),
+        suspend=draw(_rarely),
+        revision="1",
+    )
+
+
+@st.composite
 def desireds(draw: st.DrawFn, now: datetime) -> Desired:
     names = draw(st.sampled_from((("nightly",), ("nightly", "weekly"))))
     chosen = {JobName(name): draw(jobs(name)) for name in names}
@@ -162,6 +189,9 @@ def desireds(draw: st.DrawFn, now: datetime) -> Desired:
         ),
         jobs=chosen,
         requests=() if asked is None else (RunRequest(JobName("nightly"), asked),),
+        restores={
+            RestoreName(name): draw(restores(name)) for name in RESTORES if draw(st.booleans())
+        },
         protected_jobs=frozenset(protected),
     )
 
@@ -225,6 +255,9 @@ def trees(draw: st.DrawFn, now: datetime, desired: Desired) -> dict[str, Any]:
             if draw(st.integers(0, 3)) == 0
             for replica in draw(_replicas(vm, sr, parts))
         ]
+    parts = [(vm, part) for (vm, _), each in moments.items() for part in each]
+    for pool in pools.values():
+        pool.update(draw(_begun(parts)))
     for name in pools:
         if draw(_rarely):
             pools[name] = {"unknown": "no answer"}
@@ -234,6 +267,28 @@ def trees(draw: st.DrawFn, now: datetime, desired: Desired) -> dict[str, Any]:
         if draw(_rarely):
             remotes[name] = {"unknown": "no answer"}
     return {"now": now, "pools": pools, "remotes": remotes}
+
+
+@st.composite
+def _begun(draw: st.DrawFn, parts: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """How far restores have come on a pool, also some that no manifest describes."""
+    begun: dict[str, Any] = {"restores": {}, "restored": [], "loose": []}
+    for name in (*RESTORES, "foreign"):
+        state = draw(st.sampled_from(("", "", "", "begun", "half", "whole", "done", "gone")))
+        if not state or not parts:
+            continue
+        vm, part = draw(st.sampled_from(parts))
+        record = {"vm": vm, "at": part["at"], "revision": draw(st.sampled_from("1112"))}
+        begun["restores"][name] = record
+        if state in ("done", "gone"):
+            record["made"] = f"made-{name}"
+        if state in ("half", "whole", "done"):
+            busy = ["import"] if state == "half" and draw(_rarely) else []
+            made = {"restore": name, "vm": f"made-{name}", "whole": state != "half", "busy": busy}
+            begun["restored"].append(made)
+        if state in ("begun", "half") and draw(st.booleans()):
+            begun["loose"].append({"restore": name, "disk": "root"})
+    return begun
 
 
 @st.composite

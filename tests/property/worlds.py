@@ -13,6 +13,8 @@ snapshot's and a mark's agree wherever the same VM, disk and stamp are meant:
         srs: [fast]
         replicas:
           - {vm: web, sr: fast, job: nightly, at: 2026-08-20 02:00:05, schedules: [night]}
+        restores: {drill: {vm: web, at: 2026-08-20 02:00:05, made: web-drill}}
+        restored: [{restore: drill, vm: web-drill, whole: true}]
     remotes:
       nas:
         vms:
@@ -35,6 +37,7 @@ from reconciler.ids import (
     JobId,
     PoolName,
     RemoteName,
+    RestoreId,
     ScheduleId,
     SnapshotUuid,
     SrUuid,
@@ -65,6 +68,7 @@ from reconciler.observed.pool import (
 )
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState, Sr
+from reconciler.observed.restored import LooseDisk, RestoredVm, RestoreRecord
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.units import parse_size
@@ -116,6 +120,14 @@ class Names:
     def job(self, name: str) -> JobId:
         found = self._desired.jobs.get(name)  # type: ignore[call-overload]
         return found.id if found else JobId(uuid("job", name))
+
+    def restore(self, name: str) -> RestoreId:
+        found = self._desired.restores.get(name)  # type: ignore[call-overload]
+        return found.id if found else RestoreId(uuid("restore", name))
+
+    def revision(self, name: str) -> str:
+        found = self._desired.restores.get(name)  # type: ignore[call-overload]
+        return found.revision if found else ""
 
     def schedules(self, job: str, names: list[str]) -> tuple[ScheduleId, ...]:
         found = self._desired.jobs.get(job)  # type: ignore[call-overload]
@@ -174,6 +186,36 @@ def _pool(name: str, part: Mapping[str, Any], names: Names, now: datetime) -> Po
             for each in part.get("strays", [])
         ),
         unreadable=tuple(part.get("unreadable", ())),
+        restored=tuple(_restored(each, names) for each in part.get("restored", [])),
+        loose=tuple(
+            LooseDisk(names.restore(each["restore"]), disk_uuid(each["restore"], each["disk"]))
+            for each in part.get("loose", [])
+        ),
+        restores={
+            names.restore(restore): _record(restore, each, names)
+            for restore, each in part.get("restores", {}).items()
+        },
+    )
+
+
+def _restored(part: Mapping[str, Any], names: Names) -> RestoredVm:
+    return RestoredVm(
+        names.restore(part["restore"]),
+        vm_uuid(part["vm"]),
+        part["vm"],
+        part.get("whole", False),
+        tuple(part.get("busy", ())),
+    )
+
+
+def _record(name: str, part: Mapping[str, Any], names: Names) -> RestoreRecord:
+    """What the pool says of a restore. revision: another than it has now; made: a VM, once done."""
+    return RestoreRecord(
+        names.restore(name),
+        vm_uuid(part["vm"]),
+        stamp_of(instant(part["at"])),
+        part.get("revision", names.revision(name)),
+        vm_uuid(part["made"]) if "made" in part else None,
     )
 
 

@@ -9,6 +9,7 @@ by actions of their own, once this one is seen.
 import asyncio
 from typing import Any
 
+from reconciler.executor.imported_vm import find_new
 from reconciler.executor.pool_objects import disks_of, read_vm
 from reconciler.executor.pool_streams import vm_stream
 from reconciler.executor.readings import Readings
@@ -31,12 +32,9 @@ from reconciler.plan.reasons import Reason
 from reconciler.transfer.vm_import_sink import VmImportSink
 from reconciler.xapi.archives import VmImport, open_vm_import
 from reconciler.xapi.client import XapiClient
-from reconciler.xapi.errors import GONE, XapiFailure
 from reconciler.xapi.records import VmRecord
 
 _TAG = "Disaster Recovery"
-_LOOK_S = 0.1
-_LOOK_MAX_S = 2.0
 
 
 async def run(action: CopyVm, tools: Tools) -> None:
@@ -96,7 +94,8 @@ async def _import(
     sink = VmImportSink(opened)
 
     async def mark() -> None:
-        await _mark_new(target, await _find_new(target, sink, snapshot["name_label"]), marks)
+        new = await find_new(target, await sink.task(), [snapshot["name_label"]])
+        await _mark_new(target, new, marks)
         sink.release()
 
     async with asyncio.TaskGroup() as group:
@@ -115,23 +114,6 @@ async def _import(
     vm = await read_vm(target, sink.made[0])
     await _mark_new(target, vm, marks)
     return await read_vm(target, vm.ref)
-
-
-async def _find_new(client: XapiClient, sink: VmImportSink, name: str) -> VmRecord:
-    """The VM that the import makes, as soon as there is one. It has the exported name."""
-    task = await sink.task()
-    wait_s = _LOOK_S
-    while True:
-        for ref in await client.call("VM.get_by_name_label", name):
-            try:
-                if task in await client.call("VM.get_current_operations", ref):
-                    return await read_vm(client, ref)
-            except XapiFailure as failure:
-                if failure.code not in GONE:
-                    raise
-        # the pool's work is waited for, so the wait is real, whatever the clock says
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, _LOOK_MAX_S)
 
 
 async def _mark_new(client: XapiClient, vm: VmRecord, marks: ReplicaMarks) -> None:

@@ -11,7 +11,7 @@ from reconciler.catalog.metadata import point_of
 from reconciler.catalog.read import read_metadata
 from reconciler.executor.tools import Tools
 from reconciler.observed.chain import PointKind, RestorePoint
-from reconciler.plan.actions import RestoreDisk
+from reconciler.plan.restore_actions import RestoreDisk
 from reconciler.remotes.remote import Remote
 from reconciler.transfer.archived_disk import write_archived_disk
 from reconciler.transfer.errors import ChainBroken

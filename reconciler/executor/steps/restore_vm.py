@@ -1,7 +1,8 @@
 """Restore a point as a new VM. Never touches one that is there.
 
 The VM carries its final name and may be started only once every disk is whole; until then it is
-named "[Restoring…] …" and its start is blocked. Whatever fails, what was made is removed again.
+named "[Restoring…] …" and its start is blocked. Whatever fails, what was made is removed again; and
+what a killed process leaves of a restore that a manifest asks for is marked, and removed by a plan.
 """
 
 import asyncio
@@ -14,16 +15,31 @@ import structlog
 from reconciler.catalog.chains import chain_keys_of
 from reconciler.catalog.metadata import PointMetadata, point_of
 from reconciler.catalog.read import read_metadata
+from reconciler.desired.state import MacAddresses
+from reconciler.executor import restores
 from reconciler.executor.imported_vm import disks_of, dress, import_archive
-from reconciler.executor.new_vm import create_interfaces, create_tpms, create_vm, new_disk, new_vbd
+from reconciler.executor.networks import Networks
+from reconciler.executor.new_vm import (
+    block,
+    create_interfaces,
+    create_tpms,
+    create_vm,
+    new_disk,
+    new_vbd,
+    record,
+    unblock,
+)
 from reconciler.executor.tools import Tools
-from reconciler.plan.actions import RestoreVm
+from reconciler.observed.pool import PowerState
+from reconciler.observed.restore_marks import write_restoring
+from reconciler.plan.restore_actions import RestoreVm
 from reconciler.remotes.remote import Remote
 from reconciler.transfer.restore import open_chain, vhd_stream
 from reconciler.vhd.layout import BLOCK
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiError
 from reconciler.xapi.imports import import_vhd
+from reconciler.xapi.records import VmRecord
 from reconciler.xapi.tasks import run_async
 
 log = structlog.get_logger(__name__)
@@ -35,21 +51,49 @@ _START_S = 600.0
 async def run(action: RestoreVm, tools: Tools) -> None:
     """Create the VM, its disks and interfaces, and fill the disks, several at once; or import it.
 
-    Raises XapiError, RemoteError, CatalogError, TransferError, VhdError.
+    What a manifest asks for is done once: nothing is done if the pool says that it was. Raises
+    XapiError, RemoteError, CatalogError, TransferError, VhdError, Refused.
     """
     client = await tools.pool(action.pool)
+    if action.restore is not None and not await restores.begin(client, action, action.restore):
+        return
+    name = action.name or f"{action.vm_name} ({action.stamp})"
+    if action.restore is not None and action.made is not None:
+        vm = await restores.whole_vm(client, action.restore, action.made)
+    else:
+        vm = await _make(action, tools, client, name)
+    if action.restore is not None:  # again, if it was interrupted here
+        await restores.mark_whole(client, action.restore, vm)
+        await _release(client, vm, name)
+    uuid = str(await client.call("VM.get_uuid", vm))
+    log.info("vm restored", vm=name, uuid=uuid, pool=action.pool)
+    tools.made(uuid)
+    if action.start and await client.call("VM.get_power_state", vm) == PowerState.HALTED:
+        await run_async(client, "VM.start", [vm, False, False], _START_S)
+    if action.restore is not None:
+        await restores.note_done(client, action.restore, uuid)
+
+
+async def _make(action: RestoreVm, tools: Tools, client: XapiClient, name: str) -> str:
+    """Make the VM whole; return its reference."""
+    networks = await Networks.of_pool(client, action.networks)
     remote = await tools.remote(action.remote)
     metadata = await read_metadata(remote, action.vm, action.stamp)
-    name = action.name or f"{action.vm_name} ({action.stamp})"
     sr = await _storage(client, action.sr)
     async with _removed_on_error(client) as made:
-        step = _Step(action, metadata, sr, made, client, remote, tools)
+        step = _Step(action, metadata, sr, made, client, remote, tools, networks)
         await (step.from_archive(name) if metadata.is_full else step.from_disks(name))
-    uuid = await client.call("VM.get_uuid", made.vm)
-    log.info("vm restored", vm=name, uuid=uuid, pool=action.pool)
-    tools.made(str(uuid))
-    if action.start:
-        await run_async(client, "VM.start", [made.vm, False, False], _START_S)
+        if action.restore is not None:
+            await restores.mark_whole(client, action.restore, made.vm)
+        else:
+            await _release(client, made.vm, name)
+    return made.vm
+
+
+async def _release(client: XapiClient, vm: str, name: str) -> None:
+    """Give a whole VM its name, and let it be started."""
+    await client.call("VM.set_name_label", vm, name)
+    await unblock(client, vm)
 
 
 @dataclass(slots=True)
@@ -71,28 +115,50 @@ class _Step:
     client: XapiClient
     remote: Remote
     tools: Tools
+    networks: Networks
+
+    @property
+    def _marks(self) -> dict[str, str]:
+        restore = self.action.restore
+        return {} if restore is None else write_restoring(restore)
 
     async def from_archive(self, name: str) -> None:
         """The pool makes the VM, and removes it again if the import fails."""
         point = point_of(self.metadata, self.action.vm, self.action.stamp)
         made, client = self.made, self.client
+
+        async def mark(vm: VmRecord) -> None:
+            if self.action.restore is not None:
+                await restores.mark_restoring(client, self.action.restore, vm)
+            await block(client, vm.ref, name)
+
+        exported = record(self.metadata, "vmSnapshot").get("name_label")
         async with self.tools.export_slot(self.action.pool):
-            made.vm = await import_archive(client, self.remote, point, self.sr, self.tools.gauge)
+            made.vm = await import_archive(
+                client,
+                self.remote,
+                point,
+                self.sr,
+                self.tools.gauge,
+                names={str(exported or ""), point.vm_name},
+                mark=mark,
+            )
         made.disks = await disks_of(client, made.vm)
-        await dress(client, point, made.vm, name)
+        await dress(client, point, made.vm)
 
     async def from_disks(self, name: str) -> None:
         """The VM, its disks, its devices, one after the other."""
         made, client, metadata = self.made, self.client, self.metadata
-        made.vm = await create_vm(client, metadata, name)
+        made.vm = await create_vm(client, metadata, name, self._marks)
+        if self._marks:
+            await restores.name_itself(client, "VM", made.vm)
         async with asyncio.TaskGroup() as group:
             for ref in metadata.vhds:
                 group.create_task(self._disk(ref))
-        await create_interfaces(client, metadata, made.vm)
+        await create_interfaces(
+            client, metadata, made.vm, self.networks, keep=self.action.mac is MacAddresses.KEEP
+        )
         await create_tpms(client, metadata, made.vm)
-        await client.call("VM.set_name_label", made.vm, name)
-        for operation in ("start", "start_on"):
-            await client.call("VM.remove_from_blocked_operations", made.vm, operation)
 
     async def _disk(self, ref: str) -> None:
         tools, client, metadata = self.tools, self.client, self.metadata
@@ -102,8 +168,10 @@ class _Step:
             open_chain(self.remote, keys, tools.block_workers) as chain,
         ):
             tools.gauge.expect(len(chain.blocks()) * BLOCK)
-            disk = await new_disk(client, metadata, ref, self.sr, chain.size)
+            disk = await new_disk(client, metadata, ref, self.sr, chain.size, self._marks)
             self.made.disks.append(disk)
+            if self._marks:
+                await restores.name_itself(client, "VDI", disk)
             length, pieces = vhd_stream(chain, on_progress=tools.gauge.advance)
             await import_vhd(client, disk, length, pieces, label=self.action.vm_name)
             await new_vbd(client, metadata, ref, self.made.vm, disk)

@@ -96,3 +96,38 @@ def test_a_state_directory_that_cannot_be(world: Any, tmp_path: Path, place: str
     ran = world.run("run", world.manifests, "--state", tmp_path / place)
     assert ran.code == 1
     assert "cannot be written to" in ran.stderr
+
+
+RESTORE = """\
+apiVersion: backup.reconciler.io/v1alpha1
+kind: Restore
+metadata: {name: drill}
+spec:
+  source: {vm: {name: large}}
+  target: {poolRef: {name: lab}, name: large-drill}
+"""
+
+
+@pytest.mark.slow
+def test_a_restore_whose_process_is_killed_is_done_by_the_next(new_world: Any) -> None:
+    (new_world.manifests / "job.yaml").write_text(new_world.job + AT_ONCE)
+    new_world.import_vm("large", b"large disk" * 20_000_000)
+    with new_world.running("run", new_world.manifests, ends=(-9,)) as running:
+        running.until(lambda: new_world.points() == 2, 100)
+        (new_world.manifests / "drill.yaml").write_text(RESTORE)
+        running.says("action=restore-", 100)
+        running.process.kill()
+    with new_world.running("run", new_world.manifests) as running:
+        running.says("vm restored", 100)
+        running.until(lambda: is_complete(new_world), 100)
+    vms = new_world.run("get", "vms", new_world.manifests, "-o", "json").json["items"]
+    assert sorted(vm["name"] for vm in vms) == ["db", "large", "large-drill"]
+    described = new_world.run("describe", "restore", "drill", new_world.manifests)
+    assert "Complete" in described.stdout
+    assert new_world.run("plan", new_world.manifests).code == 0
+
+
+def is_complete(world: Any) -> bool:
+    (drill,) = world.run("get", "restores", world.manifests, "-o", "json").json["items"]
+    said = {each["type"]: each["status"] for each in drill["conditions"]}
+    return said["Complete"] == "True"

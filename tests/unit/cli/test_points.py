@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.cli.exits import Failure
-from reconciler.cli.points import Wanted, all_points, choose, readings
+from reconciler.cli.points import Wanted, choose, readings
 from reconciler.ids import (
     DiskSnapshotUuid,
     DiskUuid,
@@ -16,6 +16,7 @@ from reconciler.ids import (
 from reconciler.observed.chain import DiskFile, History, PointDisk, RestorePoint
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
+from reconciler.plan.points import all_points
 
 NOW = datetime(2026, 1, 9, tzinfo=UTC)
 NAS, OFF = RemoteName("nas1"), RemoteName("offsite")

@@ -8,8 +8,12 @@ from rich.console import Console
 from reconciler.cli.progress import Bars, Rates, line_of, put_line, status_of, style_of, title_of
 from reconciler.executor.transfers import Gauge, Transfer
 from reconciler.ids import DiskUuid, JobId, JobName, PoolName, RemoteName, Stamp, VmUuid
-from reconciler.plan.actions import Prune, RestoreDisk, RestoreVm, Snapshot
+from reconciler.plan.actions import (
+    Prune,
+    Snapshot,
+)
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 
 NOW = datetime(2026, 1, 9, tzinfo=UTC)
 VM = VmUuid("00000000-0000-0000-0000-00000000000a")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.exits import ExitCode, Failure
-from reconciler.cli.points import Located
 from reconciler.cli.restoring import (
     Request,
     action_of,
@@ -32,9 +31,10 @@ from reconciler.observed.chain import DiskFile, History, PointDisk, PointKind, R
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
-from reconciler.plan.actions import RestoreDisk, RestoreVm
 from reconciler.plan.plan import Plan
+from reconciler.plan.points import Located
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 from reconciler.status.report import Report
 
 NOW = datetime(2026, 1, 9, 12, tzinfo=UTC)

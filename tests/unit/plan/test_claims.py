@@ -18,6 +18,7 @@ from reconciler.ids import (
     JobName,
     PoolName,
     RemoteName,
+    RestoreId,
     SnapshotUuid,
     SrUuid,
     Stamp,
@@ -38,13 +39,12 @@ from reconciler.plan.actions import (
     Prune,
     PruneReplica,
     Replicate,
-    RestoreDisk,
-    RestoreVm,
     Snapshot,
 )
-from reconciler.plan.claims import claims_of, limit_of, touched_by
+from reconciler.plan.claims import claims_of, limit_of, restore_place, touched_by
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 
 NOW = datetime(2026, 8, 21, 2, tzinfo=UTC)
 EAST, NAS, VM, STAMP = PoolName("east"), RemoteName("nas"), VmUuid("v"), Stamp("20260821T020000Z")
@@ -90,6 +90,7 @@ ACTIONS: list[Action] = [
     PowerOn(EAST, VM, "web", NOW, Reason.SHUT_DOWN_FOR_SNAPSHOT),
     RestoreVm(NAS, VM, "web", STAMP, EAST, None, None, False, NOW),
     RestoreDisk(NAS, VM, "web", STAMP, DiskUuid("d"), "/tmp/x", "raw", NOW),
+    CleanRestore(EAST, RestoreId("r"), VM, "web", (), NOW),
 ]  # fmt: skip
 
 
@@ -114,11 +115,19 @@ def test_modes(action: Action) -> None:
         PowerOn: {ON_POOL: Mode.APPEND},
         RestoreVm: {ON_REMOTE: Mode.READ},
         RestoreDisk: {ON_REMOTE: Mode.READ},
+        CleanRestore: {restore_place(EAST, RestoreId("r")): Mode.REWRITE},
     }
     claims = claims_of(action)
     assert dict(claims.places) == expected[type(action)]
     changed = [place for place, mode in expected[type(action)].items() if mode is not Mode.READ]
     assert list(touched_by(claims)) == changed
+
+
+def test_a_restore_that_a_manifest_asks_for_holds_what_it_makes() -> None:
+    asked = RestoreVm(NAS, VM, "web", STAMP, EAST, None, None, False, NOW, restore=RestoreId("r"))
+    making = restore_place(EAST, RestoreId("r"))
+    assert dict(claims_of(asked).places) == {ON_REMOTE: Mode.READ, making: Mode.APPEND}
+    assert touched_by(claims_of(asked)) == (making,)
 
 
 def test_exports_are_counted_in_disks_that_are_sent() -> None:

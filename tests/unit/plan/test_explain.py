@@ -9,10 +9,13 @@ from scenes import Scene, job, schedule, wanting
 from reconciler.desired.retention import Retention
 from reconciler.ids import DiskUuid, JobName, PoolName, RemoteName, SnapshotUuid, VmUuid, stamp_of
 from reconciler.observed.state import Observed
-from reconciler.plan.actions import CleanSnapshot, RestoreDisk, RestoreVm
+from reconciler.plan.actions import (
+    CleanSnapshot,
+)
 from reconciler.plan.explain import document_of, markdown_of, text_of
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
+from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
 
 NOW = datetime(2026, 8, 21, 2, 0, 10, tzinfo=UTC)
 NAS = RemoteName("nas")
