@@ -6,6 +6,7 @@ never leave `xapi/` and `executor/`, because they do not survive a restored pool
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NewType
 
 PoolName = NewType("PoolName", str)
@@ -45,6 +46,7 @@ def stamp_of(instant: datetime) -> Stamp:
     return Stamp(f"{utc.year:04}{utc.strftime('%m%dT%H%M%SZ')}")  # %Y pads on no libc alike
 
 
+@lru_cache(maxsize=4096)  # one for each VM of a night, and they are all the same
 def run_id(job: JobName, due: datetime) -> RunId:
     """Name the run of a job that answers the slot, or the request, at this instant."""
     return RunId(f"{job}/{stamp_of(due)}")

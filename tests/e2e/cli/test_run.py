@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 AT_ONCE = "  runOnCreate: true\n"
@@ -24,6 +25,30 @@ def test_it_backs_up_shows_problems_and_ends_on_sigterm(new_world: Any) -> None:
         assert running.end(signal.SIGTERM) == 0
     assert "Traceback" not in running.log()
     assert new_world.run("plan", new_world.manifests).code == 0
+
+
+def test_it_tells_prometheus_how_it_stands(new_world: Any) -> None:
+    words = ["--listen", "127.0.0.1:0", "--log-format", "json"]
+    with new_world.running("run", new_world.manifests, *words) as running:
+        running.says("0 of 1 VM protected")
+        lines = [json.loads(line) for line in running.log().splitlines()]
+        (address,) = [line["address"] for line in lines if line.get("event") == "listening"]
+        assert httpx.get(f"http://{address}/healthz", timeout=60).json()["ok"]
+        assert httpx.get(f"http://{address}/readyz", timeout=60).status_code == 200
+        text = httpx.get(f"http://{address}/metrics", timeout=60).text
+        assert 'reconciler_remote_up{remote="cellar"} 1' in text
+        assert 'vm_name="db"' in text
+        taken = new_world.run(
+            "run", new_world.manifests, "--state", new_world.root / "other", "--listen", address
+        )
+        assert taken.code == 1
+        assert "cannot listen: Address already in use" in taken.stderr
+
+
+def test_an_address_that_is_none(world: Any, tmp_path: Path) -> None:
+    ran = world.run("run", world.manifests, "--state", tmp_path / "state", "--listen", "here")
+    assert ran.code == 64
+    assert "is not HOST:PORT or PORT" in ran.stderr
 
 
 def test_ctrl_c_is_130(new_world: Any) -> None:
