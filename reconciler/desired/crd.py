@@ -5,7 +5,7 @@ validation. `make golden` writes the files; a test compares.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from reconciler.desired.document import Plain
 from reconciler.desired.envelope import GROUP, VERSION, Fields
@@ -15,122 +15,140 @@ from reconciler.desired.protected_vm import ProtectedVmSpec
 from reconciler.desired.remote import RemoteSpec
 from reconciler.desired.restore import RestoreSpec
 from reconciler.desired.run import RunSpec
+from reconciler.desired.statuses import (
+    JobStatus,
+    PoolStatus,
+    ProtectedVmStatus,
+    RemoteStatus,
+    RestoreStatus,
+    RunStatus,
+)
 from reconciler.desired.yaml_text import render_yaml
 
 Schema: TypeAlias = Plain  # what a schema is written as
 
+_KEYS = ("uuid", "type", "name")  # where items of a list have one, the list is a map by it
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of `kubectl get`. wide: with -o wide alone. A date is shown as an age."""
+
+    name: str
+    path: str
+    type: Literal["string", "integer", "boolean", "date"] = "string"
+    wide: bool = False
+
+    def schema(self) -> dict[str, Schema]:
+        said: dict[str, Schema] = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        return {**said, "priority": 1} if self.wide else said
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
+    """columns: beside READY, STATUS and AGE."""
+
     name: str
-    plural: str
     short: str
     spec: type[Fields]
-    columns: tuple[tuple[str, str, str], ...]
-    wide: tuple[tuple[str, str, str], ...] = ()  # with `-o wide`
+    status: type[Fields]
+    columns: tuple[_Column, ...]
+
+    @property
+    def plural(self) -> str:
+        return f"{self.name.lower()}s"
 
 
-_READY = (
-    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
-    ("Status", "string", ".status.conditions[?(@.type=='Ready')].message"),
-)
-_AGE = (("Age", "date", ".metadata.creationTimestamp"),)
+def _condition(type_: str, field: str = "status") -> str:
+    return f".status.conditions[?(@.type=='{type_}')].{field}"
+
+
+_READY = (_Column("Ready", _condition("Ready")), _Column("Status", _condition("Ready", "message")))
+_AGE = _Column("Age", ".metadata.creationTimestamp", "date")
 
 _KINDS = (
     _Kind(
         "XenPool",
-        "xenpools",
         "xpool",
         PoolSpec,
-        (*_READY, ("Master", "string", ".status.master"), *_AGE),
+        PoolStatus,
         (
-            ("Version", "string", ".status.version"),
-            ("Hosts", "integer", ".status.hostCount"),
-            ("VMs", "integer", ".status.vmCount"),
+            _Column("Master", ".status.master"),
+            _Column("VMs", ".status.vmCount", "integer"),
+            _Column("Version", ".status.version", wide=True),
+            _Column("Hosts", ".status.hostCount", "integer", wide=True),
         ),
     ),
     _Kind(
         "BackupRemote",
-        "backupremotes",
         "bremote",
         RemoteSpec,
+        RemoteStatus,
         (
-            *_READY,
-            ("Access", "string", ".spec.accessMode"),
-            ("Free", "string", ".status.free"),
-            ("Points", "integer", ".status.pointCount"),
-            *_AGE,
-        ),
-        (
-            ("Capacity", "string", ".status.capacity"),
-            ("VMs", "integer", ".status.vmCount"),
-            ("Identity", "string", ".status.identity"),
+            _Column("Access", ".spec.accessMode"),
+            _Column("Free", ".status.free"),
+            _Column("Points", ".status.pointCount", "integer"),
+            _Column("Capacity", ".status.capacity", wide=True),
+            _Column("VMs", ".status.vmCount", "integer", wide=True),
+            _Column("Identity", ".status.identity", wide=True),
+            _Column("Suspended", ".spec.suspend", "boolean", wide=True),
         ),
     ),
     _Kind(
         "BackupJob",
-        "backupjobs",
         "bj",
         JobSpec,
+        JobStatus,
         (
-            *_READY,
-            ("Mode", "string", ".spec.mode"),
-            ("VMs", "string", ".status.protectedVMs.summary"),
-            ("Last success", "date", ".status.lastSuccessTime"),
-            ("Next", "string", ".status.nextRunTime"),
-            ("RPO", "date", ".status.exposedSince"),
-            *_AGE,
-        ),
-        (
-            ("RPO met", "string", ".status.conditions[?(@.type=='RPOMet')].status"),
-            ("Chains", "string", ".status.conditions[?(@.type=='ChainsHealthy')].status"),
-            ("Plan", "string", ".status.plan.summary"),
-            ("Suspended", "boolean", ".spec.suspend"),
+            _Column("VMs", ".status.protectedVMs.summary"),
+            _Column("Last success", ".status.lastSuccessTime", "date"),
+            _Column("Next", ".status.nextRunTime"),  # in the future, where no age is shown
+            _Column("RPO", ".status.exposedSince", "date"),
+            _Column("Mode", ".spec.mode", wide=True),
+            _Column("Targets", ".status.targets.summary", wide=True),
+            _Column("RPO met", _condition("RPOMet"), wide=True),
+            _Column("Chains", _condition("ChainsHealthy"), wide=True),
+            _Column("Plan", ".status.plan.summary", wide=True),
+            _Column("Suspended", ".spec.suspend", "boolean", wide=True),
         ),
     ),
     _Kind(
         "Restore",
-        "restores",
         "rst",
         RestoreSpec,
+        RestoreStatus,
         (
-            *_READY,
-            ("Pool", "string", ".spec.target.poolRef.name"),
-            ("Point", "string", ".status.resolvedPoint.name"),
-            ("VM", "string", ".status.restoredVM.uuid"),
-            *_AGE,
+            _Column("Pool", ".spec.target.poolRef.name"),
+            _Column("Point", ".status.resolvedPoint.name"),
+            _Column("VM", ".status.restoredVM.uuid"),
         ),
     ),
     _Kind(
         "BackupRun",
-        "backupruns",
         "br",
         RunSpec,
+        RunStatus,
         (
-            *_READY,
-            ("Job", "string", ".spec.jobRef.name"),
-            ("State", "string", ".status.state"),
-            ("Trigger", "string", ".spec.trigger"),
-            ("VMs", "string", ".status.vms.summary"),
-            ("Started", "date", ".status.startTime"),
-            ("Completed", "date", ".status.completionTime"),
-            *_AGE,
+            _Column("Job", ".spec.jobRef.name"),
+            _Column("State", ".status.state"),
+            _Column("VMs", ".status.vms.summary"),
+            _Column("Started", ".status.startTime", "date"),
+            _Column("Completed", ".status.completionTime", "date"),
+            _Column("Trigger", ".spec.trigger", wide=True),
         ),
     ),
     _Kind(
         "ProtectedVM",
-        "protectedvms",
         "pvm",
         ProtectedVmSpec,
+        ProtectedVmStatus,
         (
-            *_READY,
-            ("VM", "string", ".status.vmName"),
-            ("Job", "string", ".spec.jobRef.name"),
-            ("State", "string", ".status.state"),
-            ("Last success", "date", ".status.lastSuccessTime"),
-            ("Behind since", "date", ".status.behindSince"),
-            ("Blocked", "string", ".status.blockedBy[0].reason"),
-            *_AGE,
+            _Column("VM", ".status.vmName"),
+            _Column("Job", ".spec.jobRef.name"),
+            _Column("State", ".status.state"),
+            _Column("Last success", ".status.lastSuccessTime", "date"),
+            _Column("Behind since", ".status.behindSince", "date"),
+            _Column("Blocked", ".status.blockedBy[0].reason"),
         ),
     ),
 )
@@ -163,10 +181,7 @@ def _definition(kind: _Kind) -> dict[str, Schema]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": [
-                        *(_column(*each) for each in kind.columns),
-                        *(_column(*each) | {"priority": 1} for each in kind.wide),
-                    ],
+                    "additionalPrinterColumns": [one.schema() for one in _columns(kind)],
                     "schema": {"openAPIV3Schema": _object(kind)},
                 }
             ],
@@ -174,12 +189,14 @@ def _definition(kind: _Kind) -> dict[str, Schema]:
     }
 
 
-def _column(name: str, type_: str, path: str) -> dict[str, Schema]:
-    return {"name": name, "type": type_, "jsonPath": path}
+def _columns(kind: _Kind) -> tuple[_Column, ...]:
+    """Return all of a kind's columns: the age behind what is shown with it, as kubectl's own."""
+    wide = tuple(one for one in kind.columns if one.wide)
+    return (*_READY, *(one for one in kind.columns if not one.wide), _AGE, *wide)
 
 
 def _object(kind: _Kind) -> dict[str, Schema]:
-    schema = kind.spec.model_json_schema(by_alias=True)
+    status = _schema(kind.status)
     return {
         "type": "object",
         "description": " ".join((kind.spec.__doc__ or "").split()),
@@ -188,13 +205,18 @@ def _object(kind: _Kind) -> dict[str, Schema]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _structural(schema, schema.get("$defs", {})),
-            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            "spec": _schema(kind.spec),
+            "status": {**status, "x-kubernetes-preserve-unknown-fields": True},
         },
     }
 
 
-def _structural(schema: dict[str, Schema], defs: dict[str, Schema]) -> Schema:
+def _schema(fields: type[Fields]) -> dict[str, Schema]:
+    schema = fields.model_json_schema(by_alias=True)
+    return _structural(schema, schema.get("$defs", {}))
+
+
+def _structural(schema: dict[str, Schema], defs: dict[str, Schema]) -> dict[str, Schema]:
     """Rewrite pydantic's JSON schema into what the API server accepts."""
     reference = schema.get("$ref")
     if isinstance(reference, str):
@@ -210,7 +232,9 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema]) -> Schema:
     result: dict[str, Schema] = {}
     for key, value in schema.items():
         match key, value:
-            case ("title" | "$defs" | "additionalProperties", _) | ("default", None | [] | dict()):
+            case ("title" | "$defs", _) | ("default", None | [] | dict()):
+                pass
+            case "additionalProperties", False:
                 pass
             case "const", _:
                 result["enum"] = [value]
@@ -229,11 +253,22 @@ def _structural(schema: dict[str, Schema], defs: dict[str, Schema]) -> Schema:
     if isinstance(schema.get("default"), dict):
         result["default"] = _defaults(result)
     items = result.get("items")
-    required = items.get("required") if isinstance(items, dict) else None
-    if isinstance(required, list) and "name" in required:  # keys of a map are there
-        result["x-kubernetes-list-type"] = "map"
-        result["x-kubernetes-list-map-keys"] = ["name"]
+    if isinstance(items, dict):
+        result |= _as_list(items, result)
     return result
+
+
+def _as_list(items: dict[str, Schema], result: dict[str, Schema]) -> dict[str, Schema]:
+    """Return what a list is of, and which field tells its items apart."""
+    said: dict[str, Schema] = {
+        "description": result.get("description") or items.get("description", "")
+    }
+    required = items.get("required")
+    for key in _KEYS:
+        if isinstance(required, list) and key in required:
+            by: list[Schema] = [key]
+            return {**said, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": by}
+    return said
 
 
 def _defaults(mapping: dict[str, Schema]) -> Schema:

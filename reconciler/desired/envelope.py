@@ -216,7 +216,7 @@ class Metadata(Fields):
 class Reference(Fields):
     """Points to another object of the same namespace, by name."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="Of an object in the same namespace.")
 
     later: ClassVar[Mapping[str, str]] = {
         "namespace": "references stay within the namespace of the object that holds them"

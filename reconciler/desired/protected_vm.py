@@ -11,7 +11,7 @@ from reconciler.desired.rules import Rule
 class ProtectedVmSpec(Fields):
     """How one VM of one job stands. The operator makes and removes these; nothing hangs on them."""
 
-    job_ref: Reference
+    job_ref: Reference = Field(description="The BackupJob that protects it.")
     vm: Uuid = Field(description="Uuid of the VM.")
 
     rules: ClassVar[tuple[Rule, ...]] = (

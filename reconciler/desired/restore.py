@@ -30,8 +30,8 @@ def _point(text: str) -> str:
 class Named(Fields):
     """By uuid or by name; exactly one of the two."""
 
-    uuid: Uuid | None = None
-    name: Text | None = None
+    uuid: Uuid | None = Field(None, description="Its uuid.")
+    name: Text | None = Field(None, description="Its name, which no other has.")
 
     renamed: ClassVar[Mapping[str, str]] = {"nameLabel": "name", "id": "uuid"}
     rules: ClassVar[tuple[Rule, ...]] = (one_of("uuid", "name"),)
@@ -99,7 +99,7 @@ class NetworkMapping(Fields):
 class RestoreTarget(Fields):
     """Where to, and as what. Always a new VM: none that is there is changed."""
 
-    pool_ref: Reference
+    pool_ref: Reference = Field(description="The XenPool that it comes to.")
     sr: Named | None = Field(
         None, description="For its disks; exactly one of uuid and name. Absent: the pool's default."
     )

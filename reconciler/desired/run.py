@@ -28,7 +28,7 @@ class RunOrder:
 class RunSpec(Fields):
     """One run of a job. Written by hand it asks for one; the operator keeps its records so, too."""
 
-    job_ref: Reference
+    job_ref: Reference = Field(description="The BackupJob.")
     at: Instant | None = Field(
         None,
         description="Every VM of the job is owed a restore point of this time or later. Absent:"

@@ -15,7 +15,7 @@ from reconciler.ids import PoolName, RemoteName
 class SrReference(Fields):
     """A storage repository; exactly one of uuid and name."""
 
-    uuid: Uuid | None = None
+    uuid: Uuid | None = Field(None, description="Its uuid: it is of one pool.")
     name: Text | None = Field(None, description="As the pool calls it; no other SR is called so.")
     pool_ref: Reference | None = Field(
         None, description="Its pool; without one, the pool of the VM that is replicated."
@@ -46,8 +46,12 @@ class TargetSpec(Fields):
     name: Text | None = Field(
         None, description="How schedules call it; otherwise as its remote or SR is called here."
     )
-    remote_ref: Reference | None = None
-    sr_ref: SrReference | None = None
+    remote_ref: Reference | None = Field(
+        None, description="A BackupRemote, for restore points that are files."
+    )
+    sr_ref: SrReference | None = Field(
+        None, description="An SR, for replicas; exactly one of uuid and name."
+    )
 
     renamed: ClassVar[Mapping[str, str]] = {
         "remote": "remoteRef",

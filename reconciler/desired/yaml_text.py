@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reconciler.desired.document import Plain
 
-_NOT_TEXT = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+_NOT_TEXT = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", ".nan", ".inf")
 
 
 def render_yaml(value: Plain) -> str:
@@ -30,7 +30,8 @@ def _yaml(value: Plain, indent: str = "") -> Iterator[str]:
             # JSON is YAML; plain words are left without their quotes.
             text = json.dumps(value, ensure_ascii=False)
             plain = isinstance(value, str) and value.replace(".", "").isalpha()
-            yield indent + (str(value) if plain and value not in _NOT_TEXT else text)
+            plain = plain and str(value).casefold() not in _NOT_TEXT
+            yield indent + (str(value) if plain else text)
 
 
 def _entry(head: str, value: Plain, indent: str) -> Iterator[str]:

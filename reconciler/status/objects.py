@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from reconciler.desired.document import Identity, Plain
 from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE
 from reconciler.desired.problems import Problem
-from reconciler.desired.state import Desired
+from reconciler.desired.state import Desired, Job
 from reconciler.ids import JobName
 from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView
@@ -199,6 +199,7 @@ def _job(
                 for state in VmState
             },
         },
+        "targets": _targets(standing.job),
         "lastSuccessTime": _time(standing.last_taken_at),
         # The last good point of the VM that is worst off: what it wrote since then could be lost.
         "exposedSince": None if None in taken else _time(oldest),
@@ -213,6 +214,11 @@ def _job(
         "vms": [_vm(vm) for vm in sorted(vms, key=_how_bad)[:VMS_MAX]],
     }
     return ObjectStatus(conditions, fields)
+
+
+def _targets(job: Job) -> dict[str, Plain]:
+    names = [*job.remotes, *(f"SR {sr.sr}" for sr in job.srs)]
+    return {"summary": ", ".join(names), "count": len(names)}
 
 
 def _is_looked_at(standing: JobStanding, desired: Desired, observed: Observed) -> bool:

@@ -5,6 +5,7 @@ Nothing of it outlives the process that started it, however that ends.
 
 import contextlib
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -212,3 +213,13 @@ def apply_crds(cluster: Cluster) -> None:
     cluster.kubectl(
         "wait", "--for=condition=Established", f"--timeout={READY_S:.0f}s", "-f", str(CRDS)
     )
+    deadline = time.monotonic() + READY_S
+    count = len(list(CRDS.glob("*.yaml")))
+    while True:
+        # What kubectl remembers from before would hide our short names from it.
+        shutil.rmtree(cluster.area / "kubectl", ignore_errors=True)
+        listed = cluster.kubectl("api-resources", "--categories=backup", "--no-headers")
+        if len(listed.splitlines()) >= count:
+            return
+        assert time.monotonic() < deadline, listed
+        time.sleep(_POLL_S)

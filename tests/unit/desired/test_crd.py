@@ -1,9 +1,11 @@
 """The rules of structural schemas that an API server would reject a definition for."""
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from reconciler.desired.crd import render_crds
@@ -63,3 +65,52 @@ def test_what_a_manifest_may_say_the_definition_knows() -> None:
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
         fields = {field.alias for field in SPECS[kind].model_fields.values()}
         assert set(schema["properties"]) == fields
+
+
+@pytest.mark.parametrize("name", CRDS)
+def test_every_field_says_what_it_is(name: str) -> None:
+    (version,) = CRDS[name]["spec"]["versions"]
+    properties = version["schema"]["openAPIV3Schema"]["properties"]
+    silent = [
+        path
+        for part in ("spec", "status")
+        for path, field in fields(properties[part], part)
+        if not field.get("description")
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_server_fills_in_what_a_file_means(kind: str) -> None:
+    """What is absent and what the definition's defaults say of it is the same to us."""
+    found = [crd for crd in CRDS.values() if crd["spec"]["names"]["kind"] == kind]
+    schema = found[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    defaults = {
+        alias: field["default"]
+        for alias, field in schema["properties"].items()
+        if "default" in field
+    }
+    for name, field in SPECS[kind].model_fields.items():
+        if field.alias in defaults:
+            assert not field.is_required()
+            reader = TypeAdapter(Annotated[field.annotation, "", *field.metadata])
+            filled = reader.validate_json(json.dumps(filled_in(schema, field.alias)))
+            assert filled == field.get_default(), name
+
+
+def filled_in(schema: dict[str, Any], name: str) -> Any:
+    """What a server makes of a field that is absent: its default, and in that, those below it."""
+    field = schema["properties"][name]
+    if field["type"] != "object":
+        return field["default"]
+    below = field["properties"]
+    return field["default"] | {
+        key: filled_in(field, key) for key in below if "default" in below[key]
+    }
+
+
+def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, field in schema.get("properties", {}).items():
+        yield f"{path}.{name}", field
+        yield from fields(field, f"{path}.{name}")
+        yield from fields(field.get("items", {}), f"{path}.{name}[]")

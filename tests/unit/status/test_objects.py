@@ -1,5 +1,6 @@
 """How each object stands, in its own words."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from scenes import Scene, job, wanting
 
 from reconciler.desired.document import Identity
+from reconciler.desired.envelope import Fields
 from reconciler.desired.problems import Problem
+from reconciler.desired.statuses import JobStatus, PoolStatus, RemoteStatus
 from reconciler.observed.state import Observed
 from reconciler.status.objects import ObjectStatus, coarse_size, object_statuses
 from reconciler.status.report import Report
@@ -158,3 +161,14 @@ def test_fields_are_what_json_has() -> None:
 
     for status in statuses(scene()).values():
         check(dict(status.fields))
+
+
+@pytest.mark.parametrize(
+    ("identity", "described"),
+    [(NIGHTLY, JobStatus), (EAST, PoolStatus), (NAS, RemoteStatus)],
+)
+def test_what_is_told_is_what_the_definitions_describe(
+    identity: Identity, described: type[Fields]
+) -> None:
+    for found in (scene(), scene(nas="unknown: no answer"), scene(now="2026-08-23 01:00:00")):
+        described.model_validate_json(json.dumps(statuses(found)[identity].fields))
