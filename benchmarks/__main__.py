@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-from benchmarks import blocks, curve, export, fanout, memory, merge, planning, scrape
+from benchmarks import blocks, curve, export, fanout, memory, merge, operator, planning, scrape
 from benchmarks.report import Figure, as_json, as_table
 
 Benchmark = Callable[[str, Callable[[str], None]], Iterator[Figure]]
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fanout": fanout.run,
     "memory": memory.run,
     "merge": merge.run,
+    "operator": operator.run,
     "plan": planning.run,
     "scrape": scrape.run,
 }

@@ -20,6 +20,7 @@ from reconciler.executor.hands import Hands, OwnHands
 from reconciler.executor.records import Records
 from reconciler.executor.run_keeper import RunKeeper, RunLines
 from reconciler.executor.transfers import Transfer
+from reconciler.ids import JobName
 from reconciler.latest import Latest
 from reconciler.loop import Loop, Pulse
 from reconciler.observed.pool import PoolView
@@ -31,6 +32,7 @@ from reconciler.observers.pools import PoolObserver
 from reconciler.observers.remotes import RemoteObserver
 from reconciler.remotes.fenced import Permit
 from reconciler.status.report import Report
+from reconciler.status.runs import NotedRun
 from reconciler.status.tally import Tally
 
 Name = TypeVar("Name", bound=str)
@@ -68,7 +70,6 @@ class Reconciler:
         self._tally: Latest[Tally] = Latest(Tally())
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
         self._loop = Loop(desired, self._gather.observed, progress, self._tally, clock)
-        self._lines = lines
         self._executor = Executor(
             self._loop.report,
             progress,
@@ -77,11 +78,19 @@ class Reconciler:
             self._records,
             clock,
         )
+        self._keeper = RunKeeper(
+            self._loop.report, self._records, self._executor.transfers, self._tally, clock, lines
+        )
 
     @property
     def report(self) -> Latest[Report | None]:
         """The newest report; None before the first tick."""
         return self._loop.report
+
+    @property
+    def ended_runs(self) -> Latest[Mapping[JobName, NotedRun]]:
+        """The newest run of each job that has ended, as far as the history goes."""
+        return self._keeper.ended
 
     def transfers(self) -> tuple[Transfer, ...]:
         """What is moving right now."""
@@ -115,15 +124,7 @@ class Reconciler:
                 group.create_task(self._loop.run(), name="loop")
                 if self._act:
                     group.create_task(self._executor.run(), name="executor")
-                    keeper = RunKeeper(
-                        self._loop.report,
-                        self._records,
-                        self._executor.transfers,
-                        self._tally,
-                        self._clock,
-                        self._lines,
-                    )
-                    group.create_task(keeper.run(), name="run keeper")
+                    group.create_task(self._keeper.run(), name="run keeper")
         finally:
             await self.connections.close()
             await self._records.close()

@@ -12,9 +12,8 @@ from typing import Any
 from reconciler.cli.exits import Failure
 from reconciler.executor.outcomes import SENDING, Thing, newest_by_thing
 from reconciler.executor.records import Try
-from reconciler.executor.run_records import RunRow
 from reconciler.ids import stamp_of
-from reconciler.status.runs import RunState
+from reconciler.status.runs import NotedRun, RunState
 from reconciler.units import render_size, render_span
 
 _KNOWN_SHOWN = 5
@@ -65,7 +64,7 @@ class Run:
         return sorted(found, key=lambda each: (each.vm_name, each.place))
 
 
-def runs_of(tries: Iterable[Try], rows: Iterable[RunRow] = ()) -> list[Run]:
+def runs_of(tries: Iterable[Try], rows: Iterable[NotedRun] = ()) -> list[Run]:
     """Group tries (newest first) into runs, newest first. Housekeeping alone is no run.
 
     rows: the runs that were noted, with or without tries.
@@ -84,7 +83,7 @@ def runs_of(tries: Iterable[Try], rows: Iterable[RunRow] = ()) -> list[Run]:
     return sorted(runs, key=lambda run: (run.due, run.job), reverse=True)
 
 
-def _run(job: str, due: datetime, group: Sequence[Try], row: RunRow | None) -> Run:
+def _run(job: str, due: datetime, group: Sequence[Try], row: NotedRun | None) -> Run:
     newest = newest_by_thing(group)
     state = _state(newest) if row is None else row.state
     ends = [each.ended_at for each in group if each.ended_at is not None]

@@ -8,11 +8,11 @@ fits together: a job never names a pool or remote that is not there.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.desired.clashes import Clash, Value, missing_hint, nested_remotes, shared_ids
-from reconciler.desired.document import BrokenDocument, Identity, ManifestFile, Path
+from reconciler.desired.document import BrokenDocument, Document, Identity, ManifestFile, Path
 from reconciler.desired.fitting import fitted, needs_of
 from reconciler.desired.identities import job_id
 from reconciler.desired.job import JobSpec
@@ -70,16 +70,28 @@ class Resolution:
 
 
 def resolve(
-    files: Sequence[ManifestFile], before: Mapping[Identity, Good] | None = None
+    files: Sequence[ManifestFile],
+    before: Mapping[Identity, Good] | None = None,
+    read: Callable[[Document], Manifest] = read_manifest,
 ) -> Resolution:
-    """Resolve one reading of all files; `before` is `good` of the reading before it."""
-    return _Resolver(files, before or {}).resolve()
+    """Resolve one reading of all files; `before` is `good` of the reading before it.
+
+    read: `read_manifest`, by somebody who remembers what it said of the same document.
+    """
+    return _Resolver(files, before or {}, read).resolve()
 
 
 class _Resolver:
-    def __init__(self, files: Sequence[ManifestFile], before: Mapping[Identity, Good]) -> None:
+    def __init__(
+        self,
+        files: Sequence[ManifestFile],
+        before: Mapping[Identity, Good],
+        read: Callable[[Document], Manifest],
+    ) -> None:
         self._files = files
         self._before = before
+        self._read_manifest = read
+        self._unread = next((file.path for file in files if not file.whole), None)
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
         self._declared: defaultdict[Identity, list[Manifest | BrokenDocument]] = defaultdict(list)
@@ -118,7 +130,7 @@ class _Resolver:
                     self._declared[broken.identity].append(broken)
                     self._fault(broken.identity)
             for document in file.documents:
-                manifest = read_manifest(document)
+                manifest = self._read_manifest(document)
                 self._problems.extend(manifest.problems)
                 self._warnings.extend(manifest.warnings)
                 self._manifests.append(manifest)
@@ -274,7 +286,6 @@ class _Resolver:
 
     def _check_references(self, manifest: Manifest, owner: Identity) -> bool:
         """Say whether all that is referred to is in force; report what is not even declared."""
-        unread = next((file.path for file in self._files if not file.whole), None)
         reported = {(one.line, one.column) for one in manifest.problems}
         available = True
         for kind, read in references_of(owner.kind, manifest.document):
@@ -284,7 +295,7 @@ class _Resolver:
                 continue
             mark = manifest.document.mark(read.path)
             if (mark.line, mark.column) not in reported or not mark.line:
-                hint = missing_hint(wanted, self._declared, unread)
+                hint = missing_hint(wanted, self._declared, self._unread)
                 self._problem(manifest, read.path, f"there is no {kind} {quoted(read.name)}", hint)
         return available
 

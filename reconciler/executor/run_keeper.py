@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,13 +18,14 @@ from structlog.contextvars import get_contextvars
 from reconciler.clock import Clock
 from reconciler.executor.outcomes import state_of
 from reconciler.executor.records import Records
-from reconciler.executor.run_records import RunRecords, RunRow
+from reconciler.executor.run_records import RunRecords
 from reconciler.executor.transfers import Transfers
 from reconciler.ids import JobName, RunId, ScheduleId
 from reconciler.latest import Latest
 from reconciler.plan.reasons import Reason
 from reconciler.status.report import Report
 from reconciler.status.runs import (
+    NotedRun,
     OpenRun,
     PassedSlot,
     RunState,
@@ -68,7 +69,10 @@ _NOT_FIELDS = frozenset({"event", "level", "timestamp", "exc_info", RUN_KEY})
 
 
 class RunKeeper:
-    """Follows reports until cancelled. transfers: what is moving; lines: None keeps no log."""
+    """Follows reports until cancelled. ended: the newest run of each job that has ended.
+
+    transfers: what is moving; lines: None keeps no log.
+    """
 
     def __init__(
         self,
@@ -86,13 +90,15 @@ class RunKeeper:
         self._tally = tally
         self._clock = clock
         self._lines = lines
-        self._open: dict[RunId, RunRow] = {}
+        self.ended: Latest[Mapping[JobName, NotedRun]] = Latest({})
+        self._open: dict[RunId, NotedRun] = {}
         self._slots: dict[tuple[JobName, ScheduleId], datetime] = {}
 
     async def run(self) -> None:
         """Note what happens, for ever."""
         self._open = {row.id: row for row in await self._runs.open_rows()}
         self._slots = await self._runs.slots()
+        self.ended.put(await self._runs.last_ended())
         bell = asyncio.Event()
         self._report.ring(bell)
         loop = asyncio.get_running_loop()
@@ -154,8 +160,8 @@ class RunKeeper:
         assert slot.state is not None
         if slot.state is RunState.MISSED:
             self._tally.put(self._tally.value.after_missed(slot.job, slot.schedule))
-        await self._runs.put(
-            RunRow(
+        await self._put_ended(
+            NotedRun(
                 id=slot.run,
                 job=slot.job,
                 due=slot.due,
@@ -172,7 +178,7 @@ class RunKeeper:
 
     async def _note_open(self, run: OpenRun) -> None:
         known = self._open.get(run.run)
-        row = known or RunRow(
+        row = known or NotedRun(
             id=run.run,
             job=run.job,
             due=run.due,
@@ -194,7 +200,7 @@ class RunKeeper:
             self._open[run.run] = row
             await self._runs.put(row)
 
-    async def _close(self, report: Report, row: RunRow) -> None:
+    async def _close(self, report: Report, row: NotedRun) -> None:
         """Say how a run ended that nothing is wanted of any more."""
         tries = await self._runs.tries_of(row.id)
         cancelled = any(each.run == row.id for each in report.desired.cancellations)
@@ -203,4 +209,10 @@ class RunKeeper:
         now = self._clock.now()
         seconds = (now - row.opened_at).total_seconds()
         self._tally.put(self._tally.value.after_run(row.job, row.cause, state, seconds))
-        await self._runs.put(replace(row, state=state, why=why, closed_at=now))
+        await self._put_ended(replace(row, state=state, why=why, closed_at=now))
+
+    async def _put_ended(self, row: NotedRun) -> None:
+        await self._runs.put(row)
+        known = self.ended.value.get(row.job)
+        if known is None or known.due <= row.due:
+            self.ended.put({**self.ended.value, row.job: row})

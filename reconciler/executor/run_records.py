@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.executor.records import Records, Try, try_of
 from reconciler.ids import JobName, RunId, ScheduleId
-from reconciler.status.runs import RunState, Trigger
+from reconciler.status.runs import NotedRun, RunState, Trigger
 
 LINES_MAX = 200_000
 """Kept of the log; the oldest go first."""
@@ -53,21 +53,6 @@ create index if not exists lines_by_run on lines (run, id);
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run as it was noted. closed_at: None while something is left to do."""
-
-    id: RunId
-    job: JobName
-    due: datetime
-    cause: Trigger
-    state: RunState
-    why: str
-    vms: int
-    opened_at: datetime
-    closed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a run's log. fields: what the event is about."""
 
@@ -85,16 +70,27 @@ class RunRecords:
         self._records = records
         records.prepare(SCHEMA)
 
-    async def open_rows(self) -> list[RunRow]:
+    async def open_rows(self) -> list[NotedRun]:
         """The runs that somebody before us left open: interrupted, until they go on."""
 
-        def read(connection: sqlite3.Connection) -> list[RunRow]:
+        def read(connection: sqlite3.Connection) -> list[NotedRun]:
             rows = connection.execute("select * from runs where closed_at is null").fetchall()
             return [_row_of(row, interrupted=True) for row in rows]
 
         return await self._records.do(read) or []
 
-    async def put(self, row: RunRow) -> None:
+    async def last_ended(self) -> dict[JobName, NotedRun]:
+        """The newest run of each job that has ended."""
+
+        def read(connection: sqlite3.Connection) -> dict[JobName, NotedRun]:
+            rows = connection.execute(  # of SQLite: the other columns are those of the newest row
+                "select *, max(due) from runs where closed_at is not null group by job"
+            ).fetchall()
+            return {row.job: row for row in (_row_of(each, interrupted=False) for each in rows)}
+
+        return await self._records.do(read) or {}
+
+    async def put(self, row: NotedRun) -> None:
         """Write a run down as it stands now."""
         values = (
             row.id,
@@ -167,7 +163,7 @@ class RunRecords:
             await self._records.do(write)
 
 
-def read_runs(path: Path, live_owner: str | None, limit: int = 10_000) -> list[RunRow]:
+def read_runs(path: Path, live_owner: str | None, limit: int = 10_000) -> list[NotedRun]:
     """Read the newest runs, newest first. live_owner: as in `read_tries`."""
     with _reading(path) as connection:
         if not _has_runs(connection):
@@ -219,10 +215,10 @@ def _has_runs(connection: sqlite3.Connection) -> bool:
     return found is not None
 
 
-def _row_of(row: sqlite3.Row, *, interrupted: bool) -> RunRow:
+def _row_of(row: sqlite3.Row, *, interrupted: bool) -> NotedRun:
     state = RunState(row["state"])
     is_open = row["closed_at"] is None
-    return RunRow(
+    return NotedRun(
         id=RunId(row["id"]),
         job=JobName(row["job"]),
         due=datetime.fromisoformat(row["due"]),

@@ -51,6 +51,12 @@ def annotations_of(raw: Raw) -> dict[str, str]:
     return {key: value for key, value in found.items() if key.startswith(_OURS)}
 
 
+def conditions_in(raw: Raw) -> list[Mapping[str, Any]]:
+    """Return the conditions of an object's status, whoever wrote them."""
+    found = (raw.get("status") or {}).get("conditions") or ()
+    return [each for each in found if isinstance(each, Mapping)]
+
+
 def is_leaving(raw: Raw) -> bool:
     """Say whether it is deleted, and only there until somebody's finalizer is gone."""
     return bool(raw["metadata"].get("deletionTimestamp"))

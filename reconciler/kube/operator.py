@@ -130,9 +130,14 @@ class Operator:
             hands=self._hands,
         )
         publisher = Publisher(
-            self.api, self._listening, self.shelved, reconciler.report, self._clock
+            self.api,
+            self._listening,
+            self.shelved,
+            reconciler.report,
+            reconciler.ended_runs,
+            self._clock,
         )
-        events = Events(self.api, publisher.turned, self._clock, self._owner)
+        events = Events(self.api, publisher.news, self._clock, self._owner)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(publisher.run(), name="publisher")

@@ -9,7 +9,6 @@ that is late does no harm.
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,16 +17,19 @@ import structlog
 from reconciler.clock import Clock
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import ANNOTATIONS, APPROVE_PLAN, CANCEL, RECONCILE, RUN_AT
+from reconciler.ids import JobName
 from reconciler.kube.api import KubeApi
 from reconciler.kube.errors import Busy, Conflict, KubeError, Missing, Unreachable
+from reconciler.kube.events import News, news_of
 from reconciler.kube.listening import Listening
-from reconciler.kube.objects import Raw
+from reconciler.kube.objects import Raw, conditions_in
 from reconciler.kube.resources import resource_of
 from reconciler.kube.shelf import Read, Shelved
 from reconciler.latest import Latest
 from reconciler.status.conditions import Condition, ConditionType
 from reconciler.status.objects import COARSE, ObjectStatus, object_statuses
 from reconciler.status.report import Report
+from reconciler.status.runs import NotedRun
 from reconciler.units import parse_size
 
 log = structlog.get_logger(__name__)
@@ -45,18 +47,8 @@ _HANDLED = {
 assert _HANDLED.keys() == set(ANNOTATIONS), "every request is answered"
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """A condition that is another than before. before: None if there was none."""
-
-    identity: Identity
-    raw: Raw
-    before: Mapping[str, Any] | None
-    after: Condition
-
-
 class Publisher:
-    """Follows reports until cancelled. turned: what changed and was written, for events."""
+    """Follows reports until cancelled. news: of what was written, for events."""
 
     def __init__(
         self,
@@ -64,20 +56,22 @@ class Publisher:
         listening: Listening,
         shelved: Latest[Shelved],
         report: Latest[Report | None],
+        ended: Latest[Mapping[JobName, NotedRun]],
         clock: Clock,
     ) -> None:
-        self.turned: asyncio.Queue[Turned] = asyncio.Queue(maxsize=1000)
+        self.news: asyncio.Queue[News] = asyncio.Queue(maxsize=1000)
         self._api = api
         self._listening = listening
         self._shelved = shelved
         self._report = report
+        self._ended = ended
         self._clock = clock
         self._not_before: dict[Identity, float] = {}
 
     async def run(self) -> None:
         """Write what is to be written, for ever."""
         bell = asyncio.Event()
-        for mailbox in (self._report, self._shelved, self._listening.objects):
+        for mailbox in (self._report, self._shelved, self._listening.objects, self._ended):
             mailbox.ring(bell)
         while True:
             bell.clear()
@@ -94,7 +88,8 @@ class Publisher:
             return  # another report is on its way
         declared = [identity for identity in shelved.read if identity in objects]
         # Of ten thousand VMs it takes a while: the event loop has bytes to move meanwhile.
-        statuses = await asyncio.to_thread(object_statuses, report, declared)
+        ended = self._ended.value
+        statuses = await asyncio.to_thread(object_statuses, report, declared, ended)
         now = asyncio.get_running_loop().time()
         for identity, until in list(self._not_before.items()):
             if until <= now or identity not in objects:
@@ -141,15 +136,9 @@ class Publisher:
                 return
         log.debug("status written", object=str(identity), fields=sorted(patch))
         self._listening.take(written)
-        self._tell(identity, written, raw, status)
-
-    def _tell(self, identity: Identity, written: Raw, raw: Raw, status: ObjectStatus) -> None:
-        before = {each.get("type"): each for each in _conditions(raw)}
-        for condition in status.conditions:
-            known = before.get(condition.type.value)
-            if known is None or _said(known)[:2] != (condition.status, condition.reason):
-                with suppress(asyncio.QueueFull):
-                    self.turned.put_nowait(Turned(identity, written, known, condition))
+        for news in news_of(raw, status):
+            with suppress(asyncio.QueueFull):
+                self.news.put_nowait(news)
 
 
 def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[str, Any]:
@@ -158,11 +147,11 @@ def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[
     A merge patch: lists are whole, None removes.
     """
     has: Mapping[str, Any] = raw.get("status") or {}
-    if not status.looked_at and _conditions(raw):
+    if not status.looked_at and conditions_in(raw):
         return {}
     should: dict[str, Any] = {
         "observedGeneration": read.generation,
-        "conditions": _merged(_conditions(raw), status.conditions, read.generation, now),
+        "conditions": _merged(conditions_in(raw), status.conditions, read.generation, now),
         **status.fields,
     }
     if not any(each.type is ConditionType.STALLED for each in status.conditions):
@@ -196,15 +185,6 @@ def _without_nulls(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return value
-
-
-def _conditions(raw: Raw) -> list[Mapping[str, Any]]:
-    found = (raw.get("status") or {}).get("conditions") or ()
-    return [each for each in found if isinstance(each, Mapping)]
-
-
-def _said(condition: Mapping[str, Any]) -> tuple[object, object, object]:
-    return condition.get("status"), condition.get("reason"), condition.get("message")
 
 
 def _merged(

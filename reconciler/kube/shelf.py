@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.desired.document import Document, Identity, ManifestFile
+from reconciler.desired.manifest import Manifest, read_manifest
 from reconciler.desired.resolve import Good, resolve
 from reconciler.desired.state import Desired
 from reconciler.kube.objects import (
@@ -51,6 +52,7 @@ class Shelf:
     def __init__(self) -> None:
         self._good: Mapping[Identity, Good] = {}
         self._parsed: dict[Identity, _Parsed] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._desired: Desired | None = None
 
     def put(self, objects: Mapping[Identity, Raw]) -> Shelved:
@@ -63,12 +65,22 @@ class Shelf:
                 ManifestFile(str(identity), (parsed.document,))
                 for identity, parsed in sorted(self._parsed.items())
             ]
-            resolution = resolve(files, self._good)
+            resolution = resolve(files, self._good, self._read)
             self._good = resolution.good
+            present = {file.path for file in files}
+            for path in self._manifests.keys() - present:
+                del self._manifests[path]
             if resolution.desired != self._desired:
                 self._desired = resolution.desired
         assert self._desired is not None
         return Shelved(self._desired, read)
+
+    def _read(self, document: Document) -> Manifest:
+        """Check a document, once for as long as it is the same."""
+        known = self._manifests.get(document.path)
+        if known is None or known.document is not document:
+            known = self._manifests[document.path] = read_manifest(document)
+        return known
 
     def _parse(self, objects: Mapping[Identity, Raw]) -> Iterator[tuple[Identity, _Parsed]]:
         for identity, raw in objects.items():

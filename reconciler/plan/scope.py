@@ -178,8 +178,8 @@ def scopes_of(world: World, job: Job) -> Iterable[Scope]:
         if isinstance(view, Obstacle):
             continue
         sites = sites_of(world, job, pool)
-        for uuid in sorted(view.vms):
-            vm = view.vms[uuid]
+        for vm in world.roster(view).candidates(job):
+            uuid = vm.uuid
             if uuid in chosen:
                 continue
             snapshots = _marked(job, vm) if vm.snapshots else ()

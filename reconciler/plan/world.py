@@ -32,6 +32,7 @@ from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.claims import pool_place, remote_place, sr_place
 from reconciler.plan.reasons import Reason
+from reconciler.plan.roster import Roster
 from reconciler.plan.shelf import Files
 
 CLOCK_TOLERANCE = timedelta(hours=1)
@@ -61,6 +62,7 @@ class World:
         self.discarded: set[tuple[RemoteName, VmUuid, Stamp]] = set()  # filled in by send.py
         self._cancelled: frozenset[RunId] = frozenset(each.run for each in desired.cancellations)
         self._replicas: dict[PoolName, dict[tuple[SrUuid, VmUuid], list[Replica]]] = {}
+        self._rosters: dict[PoolName, Roster] = {}
         self._held_places: dict[Place, Mode] = _held_places(observed)
         self._homes: dict[VmUuid, list[tuple[PoolName, Vm]]] = {}
         for pool, view in self.pools():
@@ -89,6 +91,13 @@ class World:
     def homes(self, vm: VmUuid) -> Sequence[tuple[PoolName, Vm]]:
         """Return the pools on which a VM was seen."""
         return self._homes.get(vm, ())
+
+    def roster(self, view: PoolView) -> Roster:
+        """Return a pool's VMs by what chooses them."""
+        roster = self._rosters.get(view.name)
+        if roster is None:
+            roster = self._rosters[view.name] = Roster(view)
+        return roster
 
     def chains(self, remote: RemoteName, history: History) -> Chains:
         key = remote, history.vm

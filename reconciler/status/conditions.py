@@ -19,23 +19,14 @@ from enum import StrEnum
 
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired, Job
-from reconciler.ids import JobName, PoolName
+from reconciler.ids import PoolName
 from reconciler.observed.pool import PoolView
-from reconciler.observed.progress import Attempt
 from reconciler.observed.state import Observed
 from reconciler.observed.unknown import Unknown
-from reconciler.plan.actions import (
-    Action,
-    CleanFiles,
-    CleanReplica,
-    id_of,
-)
-from reconciler.plan.plan import Held, Plan
-from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
-from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
 from reconciler.status.holdings import Holdings, Spot
 from reconciler.status.standing import JobStanding, VmStanding, VmState
+from reconciler.status.worries import Worries, needs_a_person
 
 
 class ConditionType(StrEnum):
@@ -67,37 +58,17 @@ class Condition:
 SAID_MAX = 2000
 """Characters of a message; the server refuses more than 32,768."""
 
-_NEEDS_A_PERSON = frozenset(
-    {
-        Reason.INVALID_SPEC,
-        Reason.MASS_DELETION_BLOCKED,
-        Reason.CLOCK_BEHIND,
-        Reason.CREDENTIALS_INVALID,
-        Reason.WRONG_KEY,
-        Reason.NO_VMS_MATCHED,
-        Reason.SR_UNKNOWN,
-        Reason.NETWORK_UNKNOWN,
-        Reason.POINT_UNKNOWN,
-        Reason.RESTORE_CHANGED,
-    }
-)
-
-
-def needs_a_person(reason: Reason) -> bool:
-    """Say whether trying again, however long, changes nothing."""
-    return reason in _NEEDS_A_PERSON
-
 
 def conditions_of(
     standing: JobStanding,
     desired: Desired,
     observed: Observed,
-    plan: Plan,
+    worries: Worries,
     at: datetime,
     holdings: Holdings,
 ) -> tuple[Condition, ...]:
     """Return the conditions of one job; Reconciling and Stalled only where they are true."""
-    troubles = list(_troubles(standing, desired, observed, plan))
+    troubles = list(_troubles(standing, desired, observed, worries))
     stalled = [trouble for trouble in troubles if trouble.needs_a_person]
     retried = [trouble for trouble in troubles if not trouble.needs_a_person]
     conditions = [_ready(standing, stalled or retried)]
@@ -173,20 +144,16 @@ class _Trouble:
 
 
 def _troubles(
-    standing: JobStanding, desired: Desired, observed: Observed, plan: Plan
+    standing: JobStanding, desired: Desired, observed: Observed, worries: Worries
 ) -> Iterable[_Trouble]:
     job = standing.job
     if job.id in desired.protected_jobs:
-        words = words_of(
-            each for each in desired.problems if each.object == f"BackupJob/{job.name}"
-        )
+        words = words_of(worries.mistakes(job))
         message = words or "its manifest, or one it names, has problems"
         yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=True)
-    subjects = _subjects(standing)
-    for held in plan.held:
-        stuck = held.reason in _NEEDS_A_PERSON
-        if (stuck or held.reason is Reason.TIMED_OUT) and _is_about(held, job, subjects):
-            yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=stuck)
+    for held in worries.held(standing):
+        stuck = needs_a_person(held.reason)
+        yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=stuck)
     pools = dict.fromkeys((*job.pools, *_pools_of_srs(job)))
     for name, view in (
         *((f"pool {pool}", observed.pools.get(pool)) for pool in pools),
@@ -194,10 +161,10 @@ def _troubles(
     ):
         if isinstance(view, Unknown):
             yield _unseen_trouble(name, view)
-    for action, attempt in _failed(job, observed, plan):
+    for action, attempt in worries.failed(job):
         reason = reason_of(attempt.reason, Reason.INTERNAL_ERROR)
         message = f"{action.verb} of {action.vm_name} failed: {attempt.why}"
-        stuck = attempt.not_before is None or reason in _NEEDS_A_PERSON
+        stuck = attempt.not_before is None or needs_a_person(reason)
         yield _Trouble(reason, message, needs_a_person=stuck)
 
 
@@ -205,43 +172,6 @@ def _unseen_trouble(what: str, view: Unknown) -> _Trouble:
     reason = reason_of(view.reason, Reason.REMOTE_UNAVAILABLE)
     stuck = reason in (Reason.CREDENTIALS_INVALID, Reason.WRONG_KEY)
     return _Trouble(reason, f"{what}: {view.why}", needs_a_person=stuck)
-
-
-def _subjects(standing: JobStanding) -> set[str]:
-    """Return the words by which the plan names a job and its VMs."""
-    names = {f"job {standing.job.name}"}
-    for vm in standing.vms:
-        names.add(f"VM {vm.name} of job {vm.job}")
-        names.update(f"VM {vm.name} on {place}" for place in standing.places)
-    names.update(f"job {standing.job.name} on {place}" for place in standing.places)
-    return names
-
-
-def _is_about(held: Held, job: Job, subjects: set[str]) -> bool:
-    if held.action is not None:
-        return job_of(held.action) == job.name
-    return held.subject in subjects
-
-
-def _failed(job: Job, observed: Observed, plan: Plan) -> Iterable[tuple[Action, Attempt]]:
-    ended = observed.progress.ended
-    if not any(not attempt.succeeded for attempt in ended.values()):
-        return
-    for action in plan.actions:
-        attempt = ended.get(id_of(action)) if job_of(action) == job.name else None
-        if attempt is not None and not attempt.succeeded:
-            yield action, attempt
-
-
-def job_of(action: Action) -> JobName | None:
-    """Say which job an action is for; None for what belongs to no job, or to a restore."""
-    match action:
-        case CleanFiles() | CleanReplica() | PowerOn():
-            return None
-        case RestoreVm() | RestoreDisk() | CleanRestore():
-            return None
-        case _:
-            return action.job
 
 
 # ── conditions ────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ the place knows where the object stands (its generation, when a condition turned
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.desired.document import Identity, Plain
@@ -26,13 +26,14 @@ from reconciler.status.conditions import (
     ConditionStatus,
     ConditionType,
     invalid_conditions,
-    job_of,
     unseen_conditions,
     words_of,
 )
 from reconciler.status.report import Report
 from reconciler.status.restores import restore_standings
+from reconciler.status.runs import NotedRun
 from reconciler.status.standing import JobStanding, VmStanding, VmState
+from reconciler.status.worries import job_of
 
 TOLD = (POOL, REMOTE, JOB, RESTORE)
 """Kinds whose status is told here."""
@@ -58,9 +59,16 @@ class ObjectStatus:
     looked_at: bool = True
 
 
-def object_statuses(report: Report, declared: Iterable[Identity]) -> dict[Identity, ObjectStatus]:
-    """Say how each object stands. declared: all of them, also those that cannot be used."""
-    found = dict(_in_force(report))
+def object_statuses(
+    report: Report,
+    declared: Iterable[Identity],
+    ended: Mapping[JobName, NotedRun] | None = None,
+) -> dict[Identity, ObjectStatus]:
+    """Say how each object stands. declared: all of them, also those that cannot be used.
+
+    ended: the newest run of each job that has ended; of one that is not there nothing is known.
+    """
+    found = dict(_in_force(report, ended or {}))
     problems: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in report.desired.problems:
         problems[problem.object].append(problem)
@@ -80,7 +88,9 @@ def object_statuses(report: Report, declared: Iterable[Identity]) -> dict[Identi
     return statuses
 
 
-def _in_force(report: Report) -> Iterator[tuple[Identity, ObjectStatus]]:
+def _in_force(
+    report: Report, ended: Mapping[JobName, NotedRun]
+) -> Iterator[tuple[Identity, ObjectStatus]]:
     desired, observed = report.desired, report.observed
     for pool in desired.pools:
         yield Identity.named(POOL, pool), _pool(pool, observed)
@@ -91,6 +101,8 @@ def _in_force(report: Report) -> Iterator[tuple[Identity, ObjectStatus]]:
     for standing in report.standings:
         name = standing.job.name
         status = _job(standing, conditions[name], work.get(name, _Work()), report)
+        if name in ended:
+            status = replace(status, fields={**status.fields, "lastRun": _run(ended[name])})
         yield Identity.named(JOB, name), status
     for restore in restore_standings(report):
         status = ObjectStatus(restore.conditions, restore.fields, restore.looked_at)
@@ -252,6 +264,18 @@ def _vm(vm: VmStanding) -> dict[str, Plain]:
     if vm.why:
         said["message"] = vm.why
     return said
+
+
+def _run(run: NotedRun) -> dict[str, Plain]:
+    return {
+        "name": run.id,
+        "state": run.state.value,
+        "trigger": run.cause.value,
+        "dueTime": _time(run.due),
+        "startTime": _time(run.opened_at),
+        "completionTime": _time(run.closed_at),
+        "message": run.why or None,
+    }
 
 
 def _time(at: datetime | None) -> str | None:

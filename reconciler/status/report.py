@@ -17,6 +17,7 @@ from reconciler.plan.plan import Plan
 from reconciler.status.conditions import Condition, conditions_of
 from reconciler.status.holdings import Holdings, holdings_of
 from reconciler.status.standing import JobStanding, VmState, standings
+from reconciler.status.worries import Worries
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,10 @@ class Report:
 
     def conditions(self) -> dict[JobName, tuple[Condition, ...]]:
         """Return the conditions of each job, by name."""
+        worries = Worries(self.desired, self.observed, self.plan)
         return {
             standing.job.name: conditions_of(
-                standing, self.desired, self.observed, self.plan, self.at, self.holdings
+                standing, self.desired, self.observed, worries, self.at, self.holdings
             )
             for standing in self.standings
         }

@@ -26,10 +26,10 @@ from reconciler.status.conditions import (
     Condition,
     ConditionStatus,
     ConditionType,
-    needs_a_person,
     unseen_conditions,
 )
 from reconciler.status.report import Report
+from reconciler.status.worries import needs_a_person
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,21 @@ class PassedSlot:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NotedRun:
+    """One run as it was noted. closed_at: None while something is left to do."""
+
+    id: RunId
+    job: JobName
+    due: datetime
+    cause: Trigger
+    state: RunState
+    why: str
+    vms: int
+    opened_at: datetime
+    closed_at: datetime | None
+
+
 def open_runs(plan: Plan, progress: Progress) -> dict[RunId, OpenRun]:
     """Return the runs that the plan wants something of, or holds something of."""
     ended = frozenset({Reason.RUN_CANCELLED, Reason.TIMED_OUT})

@@ -34,6 +34,7 @@ async def test_from_apply_to_a_restore_point_and_back(
             await asyncio.to_thread(estate.wait, "condition=Ready", other)
         (point,) = estate.points
         await until(lambda: estate.stands("bremote", "cellar").get("pointCount") == 1)
+        await until(lambda: "RunSucceeded" in estate.kubectl("get", "events"))
     header, row = estate.kubectl("get", "bj").splitlines()
     assert header.split()[:3] == ["NAME", "READY", "STATUS"]
     assert "1/1 VMs protected on 1 remote" in row
@@ -46,7 +47,7 @@ async def test_from_apply_to_a_restore_point_and_back(
             "kubectl.kubernetes.io/last-applied-configuration"
         ]
     reasons = [each["reason"] for each in estate.kubectl.json("get", "events")["items"]]
-    assert "InSync" in reasons
+    assert {"InSync", "RunSucceeded"} <= set(reasons)
 
     assert await asyncio.to_thread(estate.is_restored_from, point)
 
@@ -77,6 +78,8 @@ async def test_at_rest_nothing_is_written_whatever_others_apply(
             writes, versions = at_work.writes, await asyncio.to_thread(estate.versions)
             if start == "again":
                 assert writes == 0
+            stands = await asyncio.to_thread(estate.stands, "bj", "nightly")
+            assert stands["lastRun"]["state"] == "Succeeded"
             for _ in range(3):
                 await asyncio.to_thread(apply)
                 await at_work.ticks(1, disturb)

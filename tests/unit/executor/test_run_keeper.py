@@ -80,10 +80,10 @@ class Bench:
     @asynccontextmanager
     async def keeping(self, owner: str = "me"):
         self.records = Records(self.path, owner)
-        keeper = RunKeeper(
+        self.keeper = RunKeeper(
             self.reports, self.records, self.transfers, self.tally, self.clock, self.lines
         )
-        task = asyncio.create_task(keeper.run())
+        task = asyncio.create_task(self.keeper.run())
         try:
             yield self
         finally:
@@ -119,6 +119,12 @@ async def test_a_run_is_pending_then_running_then_over(tmp_path: Path) -> None:
         (row,) = read_runs(bench.path, "me")
         assert (row.cause, row.due, row.vms) == (Trigger.SCHEDULED, SLOT, 1)
         assert row.closed_at is not None
+        async with asyncio.timeout(10):
+            while bench.keeper.ended.value != {JOB.name: row}:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    async with bench.keeping("another"):
+        _, ended = await bench.keeper.ended.newer_than(0)
+        assert ended == {JOB.name: row}, "what was before us is known"
 
 
 async def test_what_is_held_keeps_a_run_open_and_says_why(tmp_path: Path) -> None:

@@ -1,24 +1,18 @@
-"""Which turns of conditions are told, and how."""
+"""What of a status is news, and how it is told."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from reconciler.desired.document import Identity
-from reconciler.kube.events import event_of, is_told
-from reconciler.kube.publish import Turned
+from reconciler.kube.events import News, event_of, news_of
 from reconciler.plan.reasons import Reason
 from reconciler.status.conditions import Condition, ConditionStatus, ConditionType
+from reconciler.status.objects import ObjectStatus
 
 READY, STALLED, RPO = ConditionType.READY, ConditionType.STALLED, ConditionType.RPO_MET
 YES, NO = ConditionStatus.TRUE, ConditionStatus.FALSE
-
-
-def turned(make_object, kind: ConditionType, status: ConditionStatus, before: str | None) -> Turned:
-    condition = Condition(kind, status, Reason.IN_SYNC, "ä" * 2000)
-    raw = make_object("BackupJob", "nightly", 7)
-    known = None if before is None else {"type": kind.value, "status": before, "reason": "Other"}
-    return Turned(Identity("BackupJob", "default", "nightly"), raw, known, condition)
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +29,42 @@ def turned(make_object, kind: ConditionType, status: ConditionStatus, before: st
         (ConditionType.CHAINS_HEALTHY, NO, "True", False),
     ],
 )
-def test_only_what_matters_is_told(make_object, kind, status, before, told) -> None:
-    assert is_told(turned(make_object, kind, status, before)) is told
+def test_only_turns_of_what_matters_are_told(make_object, kind, status, before, told) -> None:
+    had = [] if before is None else [{"type": kind.value, "status": before, "reason": "InSync"}]
+    raw = make_object("BackupJob", "nightly", status={"conditions": had})
+    condition = Condition(kind, status, Reason.IN_SYNC, "why")
+    assert len(list(news_of(raw, ObjectStatus((condition,))))) == told
+
+
+def test_another_reason_is_news_and_another_message_is_not(make_object) -> None:
+    had = {"type": "Ready", "status": "False", "reason": "PoolUnreachable", "message": "a"}
+    raw = make_object("BackupJob", "nightly", status={"conditions": [had]})
+    same = Condition(READY, NO, Reason.POOL_UNREACHABLE, "b")
+    other = Condition(READY, NO, Reason.CREDENTIALS_INVALID, "c")
+    assert list(news_of(raw, ObjectStatus((same,)))) == []
+    (news,) = news_of(raw, ObjectStatus((other,)))
+    assert (news.reason, news.message, news.is_bad) == ("CredentialsInvalid", "c", True)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_bad"), [("Succeeded", False), ("PartiallyFailed", True), ("Missed", True)]
+)
+def test_the_end_of_a_run_is_told_once(make_object, state: str, is_bad: bool) -> None:
+    run: dict[str, Any] = {
+        "name": "nightly/20260105T020000Z",
+        "state": state,
+        "message": "so it is",
+    }
+    status = ObjectStatus((), {"lastRun": run})
+    (news,) = news_of(make_object("BackupJob", "nightly"), status)
+    assert (news.reason, news.is_bad) == (f"Run{state}", is_bad)
+    assert news.message == "run nightly/20260105T020000Z: so it is"
+    assert list(news_of(make_object("BackupJob", "nightly", status={"lastRun": run}), status)) == []
 
 
 def test_an_event_fits_and_names_its_object(make_object) -> None:
-    event = event_of(turned(make_object, RPO, NO, "True"), datetime(2026, 1, 5, tzinfo=UTC), "me")
+    raw = make_object("BackupJob", "nightly", 7)
+    event = event_of(News(raw, "InSync", "ä" * 2000, is_bad=True), NOW, "me")
     assert len(event["message"].encode()) <= 1024
     assert event["type"] == "Warning"
     assert event["involvedObject"]["name"] == "nightly"
@@ -49,6 +73,7 @@ def test_an_event_fits_and_names_its_object(make_object) -> None:
 
 
 def test_two_events_have_two_names(make_object) -> None:
-    one = turned(make_object, READY, YES, None)
-    now = datetime(2026, 1, 5, tzinfo=UTC)
-    assert event_of(one, now, "")["metadata"]["name"] != event_of(one, now, "")["metadata"]["name"]
+    news = News(make_object("BackupJob", "nightly"), "InSync", "", is_bad=False)
+    assert (
+        event_of(news, NOW, "")["metadata"]["name"] != event_of(news, NOW, "")["metadata"]["name"]
+    )
