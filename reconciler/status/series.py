@@ -3,14 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import get_args
 
 from reconciler.desired.document import Identity
-from reconciler.desired.manifest import JOB, POOL, REMOTE
+from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE
 from reconciler.desired.state import Job
 from reconciler.ids import JobName, ScheduleId
 from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
-from reconciler.plan.actions import CleanSnapshot, Prune, PruneReplica, id_of
+from reconciler.plan.actions import Action, CleanSnapshot, Prune, PruneReplica, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.plan.retention import Deletion
 from reconciler.plan.slots import Slot, slots_of
@@ -24,7 +25,7 @@ from reconciler.status.standing import VmState
 from reconciler.status.tally import Tally, Way
 from reconciler.status.vm_series import Series, promises, vm_families
 
-VERBS = ("snapshot", "export", "replicate", "merge", "prune", "clean", "start", "restore")
+VERBS = tuple(dict.fromkeys(kind.verb for kind in get_args(Action)))
 
 
 def families(
@@ -162,7 +163,12 @@ def _conditions(report: Report) -> Iterable[tuple[tuple[str, ...], float]]:
     desired = report.desired
     declared = [
         Identity.named(kind, name)
-        for kind, names in ((POOL, desired.pools), (REMOTE, desired.remotes), (JOB, desired.jobs))
+        for kind, names in (
+            (POOL, desired.pools),
+            (REMOTE, desired.remotes),
+            (JOB, desired.jobs),
+            (RESTORE, desired.restores),
+        )
         for name in sorted(names)
     ]
     for identity, status in object_statuses(report, declared).items():
