@@ -4,7 +4,7 @@ A rule stands beside the validator that says the same of a file, in nearly the s
 refused by `kubectl apply` reads which field is wrong and what would be right. Where the two cannot
 be the same, the server's rule is the wider one, and the operator says the rest in the status.
 
-Expressions are those of Kubernetes 1.28 and newer. Texts and lists have bounds, because a server
+Expressions are those of Kubernetes 1.30 and newer. Texts and lists have bounds, because a server
 takes no rule whose worst case costs too much.
 """
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 from kube_programs import programs
@@ -82,7 +83,9 @@ class Kubectl:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as its administrator reaches it."""
+    """A cluster as its administrator reaches it. PREFIX: of the names of tests' namespaces."""
+
+    PREFIX: ClassVar = "reconciler-test-"
 
     kubeconfig: Path
     area: Path
@@ -93,7 +96,7 @@ class Cluster:
 
     def namespace(self, name: str = "") -> "Namespace":
         """Make a namespace, with a fresh name unless one is given."""
-        name = name or f"t-{uuid.uuid4().hex[:10]}"
+        name = name or f"{self.PREFIX}{uuid.uuid4().hex[:10]}"
         self.kubectl("create", "namespace", name)
         return Namespace(self, name, self.kubeconfig_for(name, namespace=name))
 

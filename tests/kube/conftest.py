@@ -1,7 +1,8 @@
 """A real API server for the tests here: one for all of them, or one of a test's own.
 
 Where KUBECONFIG_FOR_TESTS or KUBECONFIG names a cluster, that one serves instead of ours; tests
-that kill an API server have their own all the same.
+that kill an API server have their own all the same. KUBECONFIG is what many a shell names its
+daily cluster by: one that backs up VMs already is left alone, unless the other variable insists.
 """
 
 import os
@@ -17,7 +18,8 @@ from keeper import keep
 from kube_programs import programs
 
 HERE = Path(__file__).parent
-GIVEN = os.environ.get("KUBECONFIG_FOR_TESTS") or os.environ.get("KUBECONFIG")
+MEANT = os.environ.get("KUBECONFIG_FOR_TESTS")
+GIVEN = MEANT or os.environ.get("KUBECONFIG")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,12 +42,25 @@ def cluster(_plane_directory: Path) -> Iterator[Cluster]:
     """The cluster that all tests share, with our kinds. Other tests' objects are in it, too."""
     if GIVEN:
         given = Cluster(Path(GIVEN), _plane_directory)
+        if not MEANT and (used := _in_use(given)):
+            pytest.fail(f"KUBECONFIG is of a cluster in use, with {used}; see docs/testing.md")
         apply_crds(given)
         yield given
         return
     programs("control-plane")  # fails or skips here, where pytest sees it
     with keep("control-plane", _plane_directory):
         yield cluster_in(_plane_directory)
+
+
+def _in_use(cluster: Cluster) -> str:
+    """An object of ours that is none of the tests'; "" if there is none."""
+    if not cluster.kubectl("api-resources", "--categories=backup", "--no-headers"):
+        return ""
+    for each in cluster.kubectl.json("get", "backup", "--all-namespaces")["items"]:
+        namespace = each["metadata"]["namespace"]
+        if not namespace.startswith(Cluster.PREFIX):
+            return f"{each['kind']}/{each['metadata']['name']} in namespace {namespace}"
+    return ""
 
 
 @pytest.fixture(scope="session")
