@@ -66,7 +66,9 @@ for set in "${sets[@]}"; do
     mkdir -p "$cache"
     exec 9>"$cache/$set.lock"
     flock 9
-    [[ -d $place ]] || (build "$set" "$names" "$place") # else another call did meanwhile
+    if [[ ! -d $place ]]; then # another call may have built it meanwhile
+      (build "$set" "$names" "$place") # not behind ||, where a failure would not end it
+    fi
     exec 9>&-
   fi
 done
