@@ -2,6 +2,8 @@
 
 A new example that fails is a find, and is wanted where somebody can look at it; CI compares
 changes, and must not fail for what a change did not do. So CI draws the same examples each time.
+EXAMPLES=500 draws so many of each property instead of a few: before a release, or where one looks
+for something.
 
 Where the variable CI is set, pytest shows what differs in full: for two disks that takes hours.
 So it is taken out of this process; xdist's workers are told by a variable of our own.
@@ -18,8 +20,10 @@ if os.environ.pop("CI", None):
     os.environ[_SAME_EXAMPLES] = "1"
 os.environ.pop("BUILD_NUMBER", None)
 
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("new", deadline=None)
+_EXAMPLES = int(os.environ.get("EXAMPLES", "50"))
+
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=_EXAMPLES)
+settings.register_profile("new", deadline=None, max_examples=_EXAMPLES)
 settings.load_profile("same" if os.environ.get(_SAME_EXAMPLES) else "new")
 
 

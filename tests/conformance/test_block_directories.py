@@ -59,7 +59,7 @@ async def test_the_documented_way_to_read_one_works(remote, tmp_path):
         parent = stamp
         lines = program().replace("20260101T020000Z", stamp)
         await asyncio.to_thread(
-            subprocess.run, lines, shell=True, check=True, cwd=tmp_path, timeout=60
+            subprocess.run, lines, shell=True, check=True, cwd=tmp_path, timeout=120
         )
     expected = {**CHAIN[0][1], **CHAIN[1][1]}
     with (tmp_path / "disk.raw").open("rb") as image:

@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 
 def unfinished(server) -> str:
     """The server's list of uploads that are neither complete nor taken back."""
-    with urllib.request.urlopen(f"{server.endpoint}/{BUCKET}?uploads", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.endpoint}/{BUCKET}?uploads", timeout=120) as answer:
         return answer.read().decode()
 
 
@@ -63,7 +63,7 @@ async def test_an_upload_given_up_is_taken_back(moto, s3_place):
                     begun.set()
 
     task = asyncio.create_task(upload())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -43,10 +43,10 @@ class Pool:
         if url.scheme == "https":
             context = ssl._create_unverified_context()
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                url.hostname or "", url.port, context=context, timeout=30
+                url.hostname or "", url.port, context=context, timeout=120
             )
         else:
-            connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+            connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
         query.setdefault("session_id", self.session._session)
         headers = {"Content-Length": str(len(body) if length is None else length)}
         connection.request(method, f"{path}?{urlencode(query)}", body or None, headers)

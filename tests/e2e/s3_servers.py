@@ -92,7 +92,7 @@ def _await_answer(process: subprocess.Popen, port: int, output: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120).close()
         except urllib.error.HTTPError as error:
             error.close()
         except OSError:

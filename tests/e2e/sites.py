@@ -43,7 +43,7 @@ class LabProcess:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            self.process.wait(120)
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
 

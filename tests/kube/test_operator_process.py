@@ -76,7 +76,7 @@ def lines(log: Path) -> list[dict]:
 def answers(log: Path, path: str) -> bool:
     (address,) = [line["address"] for line in lines(log) if line["event"] == "listening"]
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=120) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -286,7 +286,7 @@ async def test_a_damaged_archive_is_restored_by_nobody(place, compression, at, t
     before = await place.all("VM"), await place.all("VDI")
     with pytest.raises((ChainBroken, XapiError)):
         await place.restore(action.stamp)
-    for _ in range(100):  # the pool notices the closed socket by itself
+    for _ in range(2000):  # the pool notices the closed socket by itself
         if (await place.all("VM"), await place.all("VDI")) == before:
             break
         await asyncio.sleep(0.05)
@@ -317,7 +317,7 @@ async def test_a_failing_import_leaves_nothing(place):
     place.lab.faults.add(IMPORT, FailCall("SR_BACKEND_FAILURE_44", ("", "no space", "")))
     with pytest.raises(XapiError, match="SR_BACKEND_FAILURE_44"):
         await place.restore(action.stamp)
-    for _ in range(100):
+    for _ in range(2000):
         if (await place.all("VM"), await place.all("VDI")) == before:
             break
         await asyncio.sleep(0.05)
@@ -384,15 +384,15 @@ async def test_an_import_is_told_of_exactly_what_comes(place):
 
 
 async def test_a_cancelled_export_stops_at_once(make_lab, connect):
-    lab = make_lab(bandwidth_bytes_per_s=2 * MIB)
+    lab = make_lab(bandwidth_bytes_per_s=64 * 1024)  # it would take some minutes
     with lab.serve() as served:
         client = connect(served)
         lab.power("web", "Halted")
         (vm,) = await client.call("VM.get_by_name_label", "web")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             async with await open_vm_export(client, vm, "None") as stream:
                 await stream.read_up_to(memoryview(bytearray(100)))
-        for _ in range(100):
+        for _ in range(2000):
             if not await client.call("task.get_all_records"):
                 break
             await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ class Engine:
     def transfer(self, method: str, path: str, body: bytes = b"") -> tuple[bytes, Record]:
         """The body of the answer and the finished task."""
         task = str(self.call("task.create", "[XO] transfer", ""))
-        connection = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=30)
+        connection = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=120)
         where = f"{path}&session_id={self.session}&task_id={task}"
         connection.request(method, where, body, {"Content-Length": str(len(body))})
         content = connection.getresponse().read()
@@ -331,7 +331,7 @@ def test_a_machine_shows_while_it_is_imported(engine: Engine, web: str) -> None:
     snapshot = engine.snapshot(web)
     xva, _ = engine.transfer("GET", f"/export/?ref={snapshot}&use_compression=true")
     task = str(engine.call("task.create", "[XO] import", ""))
-    with socket.create_connection((engine.url.hostname, engine.url.port), timeout=30) as sock:
+    with socket.create_connection((engine.url.hostname, engine.url.port), timeout=120) as sock:
         where = f"/import/?session_id={engine.session}&task_id={task}"
         head = f"PUT {where} HTTP/1.1\r\nHost: lab\r\nContent-Length: {1 << 50}\r\n\r\n"
         sock.sendall(head.encode())

@@ -41,7 +41,7 @@ class Busy:
 
     def rpc(self, method: str, *parameters: str) -> str:
         url = urlsplit(self.endpoint["url"])
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
         body = json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1})
         try:
             connection.request("POST", "/jsonrpc", body)

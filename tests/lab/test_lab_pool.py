@@ -32,7 +32,7 @@ class Client:
         self.session = session or str(self.rpc("session.login_with_password", user, password))
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=30)
+        return http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=120)
 
     def rpc(self, method: str, *parameters: Value) -> Value:
         connection = self.connection()
@@ -280,7 +280,7 @@ def test_what_is_no_request_is_refused(served: Served) -> None:
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"PUT /import_raw_vdi?vdi=x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ):
-        with socket.create_connection((url.hostname, url.port), timeout=10) as sock:
+        with socket.create_connection((url.hostname, url.port), timeout=120) as sock:
             sock.sendall(text)
             assert sock.recv(100).split(b" ")[1] in (b"400", b"401", b"403", b"500")
 

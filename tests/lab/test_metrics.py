@@ -44,7 +44,7 @@ class Scrape:
 
 class Scraper:
     def __init__(self, address: Address) -> None:
-        self._client = httpx.AsyncClient(base_url=f"http://{address}", timeout=60)
+        self._client = httpx.AsyncClient(base_url=f"http://{address}", timeout=120)
 
     async def metrics(self) -> Scrape:
         accept = {"Accept": "application/openmetrics-text;version=1.0.0"}

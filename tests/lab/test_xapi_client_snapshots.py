@@ -481,7 +481,7 @@ async def test_a_toolstack_killed_within_a_snapshot_leaves_nothing_unknown(
         await snapshot.run(snapshot_action(vm), tools)
     lab.faults.clear()
     await eyes.until(lambda view: isinstance(view, PoolView))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             view = await eyes.now()
             if not view.vms[vm].snapshots:

@@ -39,7 +39,7 @@ class Eyes:
         self.bell = asyncio.Event()
 
     async def until(self, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not (self.view is not None and condition(self.view)):
                 await self.bell.wait()
         return self.view
@@ -102,7 +102,7 @@ async def everything(client):
     machine that stands still for longer than that leaves them to the pool's own collection.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await client.call("task.get_all"):  # noqa: ASYNC110 (nobody rings)
                 await asyncio.sleep(0.05)
     return {

@@ -85,7 +85,7 @@ def shown(resolution: Resolution) -> str:
     return render_all(desired.problems, desired.warnings) + repr(desired.problems)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(edits)
 def test_an_edited_job_is_right_or_leaves_the_one_before_in_force(
     changes: list[tuple[float, int, str]],
@@ -103,7 +103,7 @@ def test_an_edited_job_is_right_or_leaves_the_one_before_in_force(
     assert shown(after)[:0] == ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(edits)
 def test_an_edited_remote_never_takes_the_job_with_it_by_mistake(
     changes: list[tuple[float, int, str]],
@@ -118,7 +118,7 @@ def test_an_edited_remote_never_takes_the_job_with_it_by_mistake(
         assert BEFORE.desired.jobs.items() <= after.desired.jobs.items()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(0, 1), st.integers(0, 3), pieces.filter(lambda piece: piece != "\n")),
@@ -132,13 +132,13 @@ def test_no_edit_beside_an_inline_secret_shows_it(changes: list[tuple[float, int
     assert CANARY not in shown(resolve([read("pool.yaml", text)]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)))
 def test_any_bytes_have_an_answer(content: bytes) -> None:
     shown(resolve([parse_file("x.yaml", content)], BEFORE.good))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.permutations([*GOOD, read("job.yaml", JOB), read("job2.yaml", JOB)]))
 def test_the_order_of_files_means_nothing(files: list[ManifestFile]) -> None:
     expected = resolve([*GOOD, read("job.yaml", JOB), read("job2.yaml", JOB)])

@@ -74,7 +74,7 @@ def oracle(rules: Retention, taken: list[datetime], now: datetime) -> set[int]:
     return kept
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(rules=retentions, taken=points, now=instants)
 @example(  # two points, and the last week of 2026 is week 53
     Retention(weekly=1),
@@ -98,7 +98,7 @@ def test_what_is_kept_is_what_the_rules_say(
     assert all(names for names in kept.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(rules=retentions, taken=points, now=instants)
 def test_what_is_kept_is_the_same_whether_or_not_it_is_asked_why(
     rules: Retention, taken: list[datetime], now: datetime
@@ -106,7 +106,7 @@ def test_what_is_kept_is_the_same_whether_or_not_it_is_asked_why(
     assert rules.kept(taken, now) == set(rules.keep(taken, now))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     rules=retentions.filter(lambda rules: not rules.keeps_everything),
     taken=points,
@@ -123,7 +123,7 @@ def test_one_more_rule_never_deletes_more(
     assert set(rules.keep(taken, now)) <= set(longer.keep(taken, now))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(rules=retentions, taken=points.filter(bool), now=instants)
 def test_pruning_twice_is_pruning_once(
     rules: Retention, taken: list[datetime], now: datetime
@@ -132,7 +132,7 @@ def test_pruning_twice_is_pruning_once(
     assert len(rules.keep(left, now)) == len(left)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(rules=retentions, taken=points.filter(bool))
 def test_pruning_after_every_point_is_pruning_once(rules: Retention, taken: list[datetime]) -> None:
     """But for a day that is left, and entered again when the clock is moved at midnight."""
@@ -155,7 +155,7 @@ def test_any_counting_rule_keeps_the_newest_point(rules: Retention, taken: list[
         assert len(taken) - 1 in rules.keep(taken, taken[-1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     name=st.sampled_from(list(BUCKETS)),
     count=counts.filter(bool),
@@ -176,7 +176,7 @@ def test_the_oldest_of_a_bucket_stays_it_whatever_comes(
         assert set(names) & still <= set(after.get(instant, ()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(rules=retentions, taken=points, now=instants)
 def test_instants_count_whatever_zone_they_are_written_in(
     rules: Retention, taken: list[datetime], now: datetime

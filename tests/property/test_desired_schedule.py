@@ -122,7 +122,7 @@ def test_where_clocks_move_oddly(zone: str, year: int) -> None:
             check(zone, change, minutes, hours)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     year=st.integers(2000, 2035),
@@ -156,7 +156,7 @@ def test_a_nightly_backup_runs_once_a_night_in_every_zone(part: int) -> None:
     zone=st.sampled_from(ZONES),
     now=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),
 )
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_due_slots_bracket_now_and_agree(cron: str, zone: str, now: datetime) -> None:
     schedule = Schedule.parse(cron, zone)
     last, following = schedule.last_due(now), schedule.next_due(now)
@@ -168,7 +168,7 @@ def test_due_slots_bracket_now_and_agree(cron: str, zone: str, now: datetime) ->
 
 
 @given(text=st.text(max_size=40), zone=st.text(max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_any_text_is_taken_or_refused_with_a_word(text: str, zone: str) -> None:
     for cron, name in ((text, "UTC"), ("0 0 * * *", zone)):
         try:
@@ -180,7 +180,7 @@ def test_any_text_is_taken_or_refused_with_a_word(text: str, zone: str) -> None:
 
 
 @given(st.lists(st.text("0123456789*/,-LW#?HMONJA", max_size=6), min_size=5, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_any_five_fields_are_taken_or_refused_with_a_word(fields: list[str]) -> None:
     try:
         schedule = Schedule.parse(" ".join(fields))

@@ -75,7 +75,7 @@ def check_parties(starts: Sequence[Sequence[Action]]) -> None:
 # ── as it goes: actions start, end, fail; the world is seen late ──────────────────────────────────
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(situations(), st.integers(1, 3), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_whatever_ends_when_limits_hold_and_all_is_done(
     situation: Any, exports_max: int, actions_max: int, random: Any

@@ -38,7 +38,7 @@ def impatient(desired: Desired, random: Any) -> Desired:
     return replace(desired, jobs=jobs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(situations(), st.randoms(use_true_random=False))
 def test_only_what_runs_and_is_over_is_told_to_end_and_when_it_was_said(
     situation: Situation, random: Any
@@ -78,7 +78,7 @@ def test_only_what_runs_and_is_over_is_told_to_end_and_when_it_was_said(
         assert plan(desired, observed, now + timedelta(days=1000)) == planned
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(situations(), st.randoms(use_true_random=False))
 def test_what_took_too_long_is_not_tried_again_and_the_rest_ends_in_sync(
     situation: Situation, random: Any

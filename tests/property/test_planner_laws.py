@@ -92,7 +92,7 @@ def test_no_action_is_planned_twice(situation: Situation) -> None:
 # ── 2. convergent, 3. safe ────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(st.one_of(situations(), situations(), crowded()))
 def test_doing_what_is_planned_ends_in_sync_and_harms_nothing(situation: Situation) -> None:
     desired, observed, now = situation
@@ -172,7 +172,7 @@ def test_one_more_keep_rule_never_deletes_more(
 # ── 5. sleep is honest ────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(situations(), st.lists(st.floats(0, 1), max_size=3))
 def test_the_plan_stays_the_same_until_it_said_it_would_not(
     situation: Situation, shares: list[float]

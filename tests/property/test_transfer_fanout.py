@@ -201,7 +201,7 @@ class DiskSink(Behaviour):
         return Received(0, 0, len(self.found), PIECES * BLOCK, False)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scripts=parties, breaks=st.one_of(st.none(), st.none(), st.integers(0, PIECES - 1)))
 def test_who_survives_has_the_whole_disk(scripts, breaks):
     async def story():
@@ -278,7 +278,7 @@ class Tape(Behaviour):
         self.ended = True
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scripts=parties, count=st.integers(0, 8 * BLOCK), breaks=st.booleans())
 def test_who_survives_has_all_the_bytes(scripts, count, breaks):
     async def story():

@@ -59,7 +59,7 @@ class Sender:
         pass
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     flips=st.lists(st.tuples(places, st.integers(1, 255)), max_size=4),
     cut=st.one_of(st.none(), places),

@@ -143,7 +143,7 @@ def corrupted(stream: Stream, at: int, change: int) -> Iterator[bytes]:
 
 
 @given(layouts(blocks_max=2), st.integers(0, 1 << 40), st.integers(1, 255), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 def test_a_wrong_byte_outside_the_data_is_seen_or_harmless(
     layout: Layout, where: int, change: int, known: bool
 ) -> None:

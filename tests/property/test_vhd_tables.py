@@ -129,7 +129,7 @@ close_sectors = st.dictionaries(u3, st.integers(-1, 1), max_size=3).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(close_sectors, st.integers(0, 3), st.sampled_from([-512, -1, 0, 1, 1 << 40]))
 def test_a_checked_table_has_no_overlap(entries: list[int], absent: int, spare: int) -> None:
     """Against the plainest reading: every pair of blocks, the tables, the trailer."""

@@ -11,7 +11,7 @@ def test_the_machine_says_utc() -> None:
 
 
 async def test_the_past_is_not_waited_for() -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         await SystemClock().sleep_until(NOON - timedelta(days=400_000))
 
 
@@ -24,7 +24,7 @@ async def test_a_clock_that_is_set_forward_is_noticed_within_a_slice() -> None:
             self.looks += 1
             return NOON + (timedelta(days=1) if self.looks > 3 else timedelta())
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         await SetForward().sleep_until(NOON + timedelta(hours=1))
 
 
@@ -57,7 +57,7 @@ def test_a_stepped_clock_never_goes_back() -> None:
 
 async def test_a_bell_ends_the_waiting() -> None:
     bell = asyncio.Event()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         clock = SteppedClock(NOON)
         tasks.create_task(wait_until(bell, clock, NOON + timedelta(days=1)))
         tasks.create_task(wait_until(bell, clock, None))
@@ -67,7 +67,7 @@ async def test_a_bell_ends_the_waiting() -> None:
 
 async def test_the_instant_ends_the_waiting() -> None:
     clock = SteppedClock(NOON)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(wait_until(asyncio.Event(), clock, NOON + timedelta(days=1)))
         await asyncio.sleep(0)
         clock.step(timedelta(days=2))

@@ -76,7 +76,7 @@ class Running:
     def log(self) -> str:
         return self.path.read_text()
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
         """Wait for something to be so; the only clock that a process of its own has is the real."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -84,12 +84,12 @@ class Running:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.05)
 
-    def says(self, words: str, timeout_s: float = 30.0) -> None:
+    def says(self, words: str, timeout_s: float = 120.0) -> None:
         self.until(lambda: words in self.log(), timeout_s)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @dataclass
@@ -137,7 +137,7 @@ class World:
     def stop(self) -> None:
         if self.lab is not None:
             self.lab.send_signal(signal.SIGTERM)
-            self.lab.wait(20)
+            self.lab.wait(120)
             assert self.lab.stdout is not None
             self.lab.stdout.close()
 
@@ -171,7 +171,7 @@ class World:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             try:
-                code = process.wait(30)
+                code = process.wait(120)
             finally:
                 process.kill()
         assert code in ends, running.log()
@@ -196,7 +196,7 @@ class World:
     def _lab(self, verb: str, *words: object) -> None:
         command = [sys.executable, "-m", "reconciler", "lab", verb, *map(str, words)]
         directory = ["--dir", str(self.root / "lab")]
-        subprocess.run([*command, *directory], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run([*command, *directory], check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -192,7 +192,7 @@ async def test_a_cancelled_replication_ends_at_once_and_leaves_nothing(site, num
         with suppress(asyncio.CancelledError):
             await task
     stands = [point.stamp for point in await site.points()]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while site.target_lab.transfers.open or site.lab.transfers.open:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await site.assert_points_are(*stands)

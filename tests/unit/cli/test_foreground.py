@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 
@@ -19,8 +19,9 @@ from reconciler.cli.exits import ExitCode
 async def work():
     print("ready", flush=True)
     try:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     finally:
+        print("cleaning", flush=True)
         {clean_up}
         print("clean", flush=True)
     return ExitCode.OK
@@ -30,7 +31,7 @@ sys.exit(foreground.run_to_end(work, on_terminate=ExitCode.OK, grace_s={grace_s}
 
 
 def run(
-    signals: list[signal.Signals], clean_up: str = "pass", grace_s: float = 10
+    signals: list[signal.Signals], clean_up: str = "pass", grace_s: float = 600
 ) -> tuple[int, str, str]:
     program = PROGRAM.format(clean_up=clean_up, grace_s=grace_s)
     with subprocess.Popen(
@@ -41,10 +42,12 @@ def run(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        for number in signals:
+        first, *more = signals
+        process.send_signal(first)
+        assert process.stdout.readline() == "cleaning\n"
+        for number in more:
             process.send_signal(number)
-            time.sleep(0.2)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
 
@@ -54,13 +57,13 @@ def test_sigterm_and_sigint_clean_up_and_have_their_codes() -> None:
 
 
 def test_a_second_signal_does_not_wait_for_the_clean_up() -> None:
-    code, out, _ = run([signal.SIGTERM, signal.SIGINT], "await asyncio.sleep(60)")
+    code, out, _ = run([signal.SIGTERM, signal.SIGINT], "await asyncio.sleep(600)")
     assert (code, out) == (130, "")
 
 
 def test_what_hangs_is_not_waited_for() -> None:
     """A thread that hangs on a dead mount can neither be cancelled nor joined."""
-    hang = "await asyncio.shield(asyncio.to_thread(time.sleep, 60))"
+    hang = "await asyncio.shield(asyncio.to_thread(time.sleep, 600))"
     code, out, err = run([signal.SIGTERM], hang, grace_s=0.5)
     assert (code, out) == (0, "")
     assert "did not stop within" in err
@@ -84,6 +87,7 @@ def test_what_the_work_returns_and_raises_comes_out() -> None:
 
 
 def test_a_body_within_its_grace_is_left_alone() -> None:
-    with within_grace(ExitCode.ERROR, grace_s=0.05):
-        pass
-    time.sleep(0.1)  # the watchdog would have ended the test run
+    with within_grace(ExitCode.ERROR, grace_s=600):
+        (watchdog,) = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    watchdog.join(60)
+    assert not watchdog.is_alive()

@@ -76,7 +76,7 @@ class Bench:
         self.report.put(Report(desired=self.desired, observed=observed, plan=plan, at=now))
 
     async def ended(self, action: CleanFiles) -> Progress:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             async for progress in self.progress.follow():
                 if id_of(action) in progress.ended and not progress.running:
                     return progress
@@ -121,7 +121,7 @@ async def test_a_failure_is_judged_and_waited_for(bench: Bench) -> None:
     assert not bench.progress.value.running, "it must wait"
     bench.clock.step(timedelta(minutes=5))
     bench.plan(action)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while bench.progress.value.ended[id_of(action)].count < 2:
             await bench.progress.newer_than(bench.progress.version)
     assert bench.tally.value.tries == {("clean", "Failed", "WorldChanged"): 2}

@@ -196,7 +196,7 @@ async def outcome(work):
 
 
 async def run(parts, pool, **settings):
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts], **settings)
         tasks = [group.create_task(outcome(part.take_part(readings, pool))) for part in parts]
     assert pool.open == 0
@@ -295,7 +295,7 @@ async def test_a_part_that_fails_leaves_the_others(pool):
 async def test_a_part_that_is_cancelled_leaves_the_others(pool):
     parts = [Part(export(remote)) for remote in "ab"]
     pool.gate.clear()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts])
         tasks = [group.create_task(part.take_part(readings, pool)) for part in parts]
         for part in parts:
@@ -311,7 +311,7 @@ async def test_a_part_that_is_cancelled_leaves_the_others(pool):
 async def test_when_all_parts_are_cancelled_the_reading_ends(pool):
     parts = [Part(export(remote)) for remote in "ab"]
     pool.gate.clear()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts])
         tasks = [group.create_task(part.take_part(readings, pool)) for part in parts]
         for part in parts:
@@ -331,7 +331,7 @@ async def test_who_waits_for_the_pools_slot_stops_waiting_when_nobody_wants_it(p
             yield stream
 
     part = Part(export("a"))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action])
         task = group.create_task(
             readings.receive(part.id, part.disk, part.sink, opened, part.gauge)
@@ -345,7 +345,7 @@ async def test_who_waits_for_the_pools_slot_stops_waiting_when_nobody_wants_it(p
 
 async def test_a_part_that_has_the_disk_already_is_not_waited_for(pool):
     parts = [Part(export(remote)) for remote in "ab"]
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts])
         receiving = group.create_task(parts[0].receive(readings, pool))
         readings.withdraw(parts[1].id, parts[1].disk)
@@ -354,7 +354,7 @@ async def test_a_part_that_has_the_disk_already_is_not_waited_for(pool):
 
 async def test_a_part_that_ends_before_it_joins_is_not_waited_for(pool):
     parts = [Part(export(remote)) for remote in "ab"]
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts])
         receiving = group.create_task(parts[0].receive(readings, pool))
         with contextlib.suppress(OSError), readings.taking_part(parts[1].id):
@@ -393,7 +393,7 @@ async def test_a_refusal_in_the_middle_is_told_and_the_full_is_again_read_once(p
             part.sink, part.disk = Sink(), replace(part.disk, base=None)
             return await part.receive(readings, pool)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action for part in parts])
         tasks = [group.create_task(insist(part, readings)) for part in parts]
     assert all(sink.aborted for sink in sinks)
@@ -412,7 +412,7 @@ async def test_a_full_that_is_refused_stays_refused(pool):
         yield Refusing(pool, base)
 
     part = Part(export("a"))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         readings = Readings(group, [part.action])
         with pytest.raises(XapiFailure):
             await readings.receive(part.id, part.disk, part.sink, opened, part.gauge)

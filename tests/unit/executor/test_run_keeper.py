@@ -95,7 +95,7 @@ class Bench:
         return {row.id: row.state for row in read_runs(self.path, owner)}
 
     async def until(self, state: RunState, run: str = RUN, owner: str = "me") -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while self.runs(owner).get(run) is not state:  # noqa: ASYNC110 (a file rings no bell)
                 await asyncio.sleep(0.01)
 
@@ -245,7 +245,7 @@ async def test_lines_of_a_runs_actions_are_kept_with_it(tmp_path: Path) -> None:
         structlog.get_logger("reconciler.test").info("of no run")
     finally:
         structlog.configure(**before)
-    async with bench.keeping(), asyncio.timeout(10):
+    async with bench.keeping(), asyncio.timeout(120):
         while not (found := read_lines(bench.path, RUN)):  # noqa: ASYNC110 (a file rings no bell)
             await asyncio.sleep(0.01)
     (line,) = found

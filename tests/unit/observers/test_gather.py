@@ -65,7 +65,7 @@ async def test_observers_follow_what_is_desired() -> None:
     gather = Gather(desired, progress, pool_observer, remote_observer)
 
     async def until(holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while not holds():  # noqa: ASYNC110
                 await asyncio.sleep(0)
 

@@ -598,7 +598,7 @@ class Watch:
         await asyncio.sleep(0)
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while not (self.published and condition(self.published[-1])):
                 await self.bell.wait()
         return self.published[-1]

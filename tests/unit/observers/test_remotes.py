@@ -44,7 +44,7 @@ class Watch:
         (directory / name).write_bytes(b"x")
 
     async def next(self, version: int) -> tuple[int, RemoteView | Unknown]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             version, view = await self.views.newer_than(version)
         assert view is not None
         return version, view

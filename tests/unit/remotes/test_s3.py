@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import time
 import traceback
 from dataclasses import dataclass, field
 
@@ -221,14 +220,16 @@ async def test_a_server_that_says_nothing_is_left_at_once(scripted):
         remote.copy("a", "b"),
         upload(),
     ):
-        began_s = time.monotonic()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await attempt
+        attempting, began = asyncio.ensure_future(attempt), ticks
+        while ticks < began + 20:  # the loop runs on  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not attempting.done()
+        attempting.cancel()
         # The upload waits for five seconds whether the server takes back what was sent.
-        assert time.monotonic() - began_s < 8
+        done, _ = await asyncio.wait({attempting}, timeout=120)
+        assert done
+        assert attempting.cancelled()
     ticking.cancel()
-    assert ticks > 50
 
 
 async def test_every_call_has_a_deadline():

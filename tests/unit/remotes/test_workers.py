@@ -7,7 +7,7 @@ from reconciler.remotes.workers import Workers
 
 def test_calls_run_in_order_on_no_more_threads_than_allowed():
     workers, seen, barrier = Workers(2, "cellar"), [], threading.Barrier(2)
-    first = [workers.submit(lambda: barrier.wait(10)) for _ in range(2)]  # both at once
+    first = [workers.submit(lambda: barrier.wait(120)) for _ in range(2)]  # both at once
     for future in first:
         future.result(10)
     futures = [workers.submit(lambda index=index: seen.append(index)) for index in range(50)]
@@ -33,8 +33,8 @@ def test_what_a_call_raises_is_the_callers():
 def test_closed_it_takes_and_begins_nothing_more():
     workers, gate = Workers(1, "cellar"), threading.Event()
     entered = threading.Event()
-    running = workers.submit(lambda: (entered.set(), gate.wait(10)))
-    assert entered.wait(10)
+    running = workers.submit(lambda: (entered.set(), gate.wait(120)))
+    assert entered.wait(120)
     waiting = workers.submit(lambda: 1)
     workers.close()
     assert waiting.cancelled()

@@ -99,10 +99,10 @@ class TestLimits:
         ],
     )
     def test_hostile_text_is_refused_soon(self, text: str) -> None:
-        started = time.monotonic()
+        started = time.process_time()
         file = parse(text)
         assert places(file)
-        assert time.monotonic() - started < 20  # it takes one; a square of the size took minutes
+        assert time.process_time() - started < 20  # it takes one; a square of the size took minutes
 
     def test_a_bomb_of_aliases(self) -> None:
         lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]

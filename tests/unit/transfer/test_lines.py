@@ -70,7 +70,7 @@ async def test_what_a_dropped_line_waited_for_is_free_and_what_it_holds_is_given
         await turns()
         assert not others.done(), "it waits for the one that hangs"
         lines.drop("a", ValueError("enough"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             assert await others == list(range(10))
     assert in_hand[0] == 0, "nobody writes to a buffer that somebody may still read"
     assert len(seen) == 3, "one fresh buffer took its place"
@@ -126,7 +126,7 @@ async def test_who_alone_holds_up_the_others_for_too_long_is_dropped():
         group.create_task(fill(lines, 10))
         others = [group.create_task(empty(lines.line(name))) for name in "bc"]
         await lines.line("a").get()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             assert [await other for other in others] == [list(range(10))] * 2
     with pytest.raises(SlowSink, match=r"a alone held up the others for 0\.\d s"):
         await lines.line("a").get()
@@ -184,7 +184,7 @@ async def test_those_who_take_nothing_for_too_long_are_dropped_together():
         other = group.create_task(empty(lines.line("c")))
         for name in "ab":
             await lines.line(name).get()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             assert await other == list(range(10))
     for name in "ab":
         with pytest.raises(StalledSink, match=r"took nothing for 0\.05 s"):

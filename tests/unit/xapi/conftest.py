@@ -36,6 +36,21 @@ QUICK = Deadlines(
     finish_s=3,
     reason_s=0.3,
 )
+# No test waits so long; a machine that stands still is none of those that are waited for.
+CALM = Deadlines(
+    connect_s=600,
+    login_s=600,
+    read_s=600,
+    write_s=600,
+    listing_s=600,
+    poll_margin_s=600,
+    booting_s=600,
+    close_s=600,
+    first_byte_s=600,
+    stall_s=600,
+    finish_s=600,
+    reason_s=600,
+)
 
 
 class Refuse(Exception):
@@ -310,7 +325,7 @@ async def connect():
 
     def make(*hosts: Host | str, password: Callable[[], str] = lambda: PASSWORD, **settings: Any):
         urls = [host if isinstance(host, str) else host.url for host in hosts]
-        client = XapiClient(urls, "root", password, **{"deadlines": QUICK, **settings})
+        client = XapiClient(urls, "root", password, **{"deadlines": CALM, **settings})
         clients.append(client)
         return client
 
@@ -332,6 +347,12 @@ def refuse():
 @pytest.fixture
 def hangup():
     return Hangup
+
+
+@pytest.fixture
+def calm():
+    """Deadlines that only what hangs for ever meets: those that clients here have."""
+    return CALM
 
 
 @pytest.fixture
