@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 _QUIET_S = 0.05  # without a notice, before objects are handed on: an apply of many arrives as one
 _BURST_S = 1.0  # of notices without a pause, before they are handed on all the same
-_LIST_EVERY_S = 30.0  # a notice that was never sent costs so long
+_LIST_EVERY_S = 60.0  # a notice that was never sent costs so long
 _LIST_AGAIN_S = 5.0  # after kopf began anew: what went meanwhile it does not tell
 _FAILED_WAIT_S = 2.0
 _FAILED_WAIT_MAX_S = 30.0

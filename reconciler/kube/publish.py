@@ -7,7 +7,7 @@ that is late does no harm.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +67,12 @@ class Publisher:
         self._ended = ended
         self._clock = clock
         self._not_before: dict[Identity, float] = {}
+        self._said: tuple[
+            Report | None,
+            Mapping[JobName, NotedRun],
+            Sequence[Identity],
+            Mapping[Identity, ObjectStatus],
+        ] = (None, {}, (), {})
 
     async def run(self) -> None:
         """Write what is to be written, for ever."""
@@ -87,9 +93,7 @@ class Publisher:
         if report is None or objects is None or report.desired is not shelved.desired:
             return  # another report is on its way
         declared = [identity for identity in shelved.read if identity in objects]
-        # Of ten thousand VMs it takes a while: the event loop has bytes to move meanwhile.
-        ended = self._ended.value
-        statuses = await asyncio.to_thread(object_statuses, report, declared, ended)
+        statuses = await self._statuses_of(report, declared)
         now = asyncio.get_running_loop().time()
         for identity, until in list(self._not_before.items()):
             if until <= now or identity not in objects:
@@ -103,6 +107,18 @@ class Publisher:
                 patch = patch_of(raw, read, status, self._clock.now())
                 if patch:
                     group.create_task(self._write(turn, identity, raw, patch, status))
+
+    async def _statuses_of(
+        self, report: Report, declared: Sequence[Identity]
+    ) -> Mapping[Identity, ObjectStatus]:
+        """Say how objects stand; worked out once for each report, however often objects change."""
+        ended = self._ended.value
+        known, of_ended, of_declared, statuses = self._said
+        if known is not report or of_ended is not ended or of_declared != declared:
+            # Of ten thousand VMs it takes a while: the event loop has bytes to move meanwhile.
+            statuses = await asyncio.to_thread(object_statuses, report, declared, ended)
+            self._said = report, ended, declared, statuses
+        return statuses
 
     async def _write(
         self,
