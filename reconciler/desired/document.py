@@ -145,7 +145,14 @@ class Document:
         return found.mark if found is not None else self.mark(path[:-1], key=True)
 
     def problem(
-        self, path: Path, message: str, hint: str = "", *, key: bool = False, subject: str = ""
+        self,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        key: bool = False,
+        subject: str = "",
+        waits: bool = False,
     ) -> Problem:
         """Describe a mistake at `path`."""
         mark = self.mark(path, key=key)
@@ -160,6 +167,7 @@ class Document:
             source=self.text.excerpt(mark.line, mark.column),
             length=mark.length,
             object=subject,
+            waits=waits,
         )
 
 

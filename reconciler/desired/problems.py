@@ -14,6 +14,7 @@ class Problem:
 
     source: the file's text line at `line` and `length`, the marked characters, draw the caret
     line. object: "BackupJob/nightly" where that much could be read. hint: "" if none is known.
+    waits: it ends by itself once another object is there, or is mended.
     """
 
     path: str
@@ -24,6 +25,7 @@ class Problem:
     source: str = ""
     length: int = 1
     object: str = ""
+    waits: bool = False
 
 
 def capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:

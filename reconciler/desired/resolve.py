@@ -296,7 +296,8 @@ class _Resolver:
             mark = manifest.document.mark(read.path)
             if (mark.line, mark.column) not in reported or not mark.line:
                 hint = missing_hint(wanted, self._declared, self._unread)
-                self._problem(manifest, read.path, f"there is no {kind} {quoted(read.name)}", hint)
+                missing = f"there is no {kind} {quoted(read.name)}"
+                self._problem(manifest, read.path, missing, hint, waits=True)
         return available
 
     def _settle_jobs(self) -> None:
@@ -341,20 +342,19 @@ class _Resolver:
 
     # ── answers ──
 
-    def _problem(self, manifest: Manifest, path: Path, message: str, hint: str = "") -> None:
+    def _problem(
+        self, manifest: Manifest, path: Path, message: str, hint: str = "", *, waits: bool = False
+    ) -> None:
         subject = str(manifest.identity or "")
-        self._problems.append(manifest.document.problem(path, message, hint, subject=subject))
+        found = manifest.document.problem(path, message, hint, subject=subject, waits=waits)
+        self._problems.append(found)
 
     def _find(self, among: list[Problem], manifest: Manifest, finding: Finding) -> None:
-        among.append(
-            manifest.document.problem(
-                finding.path,
-                finding.message,
-                finding.hint,
-                key=finding.key,
-                subject=str(manifest.identity or ""),
-            )
+        subject = str(manifest.identity or "")
+        found = manifest.document.problem(
+            finding.path, finding.message, finding.hint, key=finding.key, subject=subject
         )
+        among.append(found)
 
     def _desired(self) -> Desired:
         values = [value for _, value in sorted(self._force.items())]

@@ -93,12 +93,18 @@ def unseen_conditions(what: str, view: Unknown | None) -> tuple[Condition, ...]:
     return ready, _true(kind, [trouble])
 
 
-def invalid_conditions(message: str) -> tuple[Condition, ...]:
-    """Return the conditions of an object that cannot be used as it is written."""
-    reason = Reason.INVALID_SPEC
+def invalid_conditions(problems: Sequence[Problem]) -> tuple[Condition, ...]:
+    """Return the conditions of an object that cannot be used as it is written.
+
+    problems: its own. If there are none, or all of them wait for what it names, nobody has to act
+    on it: objects come in any order.
+    """
+    waits = all(problem.waits for problem in problems)
+    kind = ConditionType.RECONCILING if waits else ConditionType.STALLED
+    message = words_of(problems) or "what it names has problems: it is not in force"
     return (
-        Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message),
-        Condition(ConditionType.STALLED, ConditionStatus.TRUE, reason, message),
+        Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.INVALID_SPEC, message),
+        Condition(kind, ConditionStatus.TRUE, Reason.INVALID_SPEC, message),
     )
 
 
@@ -148,9 +154,10 @@ def _troubles(
 ) -> Iterable[_Trouble]:
     job = standing.job
     if job.id in desired.protected_jobs:
-        words = words_of(worries.mistakes(job))
-        message = words or "its manifest, or one it names, has problems"
-        yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=True)
+        mistakes = worries.mistakes(job)
+        message = words_of(mistakes) or "its manifest, or one it names, has problems"
+        waits = bool(mistakes) and all(problem.waits for problem in mistakes)
+        yield _Trouble(Reason.INVALID_SPEC, message, needs_a_person=not waits)
     for held in worries.held(standing):
         stuck = needs_a_person(held.reason)
         yield _Trouble(held.reason, f"{held.subject}: {held.why}", needs_a_person=stuck)

@@ -27,7 +27,6 @@ from reconciler.status.conditions import (
     ConditionType,
     invalid_conditions,
     unseen_conditions,
-    words_of,
 )
 from reconciler.status.report import Report
 from reconciler.status.restores import restore_standings
@@ -79,11 +78,9 @@ def object_statuses(
         status = found.get(identity)
         mistakes = problems.get(str(identity))
         if status is None:
-            # Nothing of its own is wrong: then it waits for something that it names.
-            words = words_of(mistakes or ()) or "what it names has problems: it is not in force"
-            status = ObjectStatus(invalid_conditions(words))
+            status = ObjectStatus(invalid_conditions(mistakes or ()))
         elif mistakes and identity.kind != JOB:  # a job's own conditions say so
-            status = ObjectStatus(invalid_conditions(words_of(mistakes)), status.fields)
+            status = ObjectStatus(invalid_conditions(mistakes), status.fields)
         statuses[identity] = status
     return statuses
 

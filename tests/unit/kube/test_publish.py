@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.desired.problems import Problem
 from reconciler.kube.publish import patch_of
 from reconciler.kube.shelf import Read
 from reconciler.plan.reasons import Reason
@@ -16,6 +17,7 @@ from reconciler.status.conditions import (
 )
 from reconciler.status.objects import ObjectStatus
 
+WRONG = (Problem("a", 0, 0, "no"),)
 NOW = datetime(2026, 1, 5, 2, tzinfo=UTC)
 LATER = datetime(2026, 1, 5, 3, tzinfo=UTC)
 READ = Read(4, {})
@@ -69,7 +71,7 @@ def test_an_instant_moves_only_when_the_status_turns(make_object) -> None:
     more = replace(GOOD, conditions=(replace(READY, message="11/12"),))
     (same,) = patch_of(raw, READ, more, LATER)["conditions"]
     assert (same["message"], same["lastTransitionTime"]) == ("11/12", "2026-01-05T02:00:00Z")
-    bad = replace(GOOD, conditions=invalid_conditions("no"))
+    bad = replace(GOOD, conditions=invalid_conditions(WRONG))
     turned, _ = patch_of(raw, READ, bad, LATER)["conditions"]
     assert turned["lastTransitionTime"] == "2026-01-05T03:00:00Z"
 
@@ -102,7 +104,7 @@ def test_conditions_of_others_are_left_as_they_are(make_object) -> None:
 
 
 def test_a_condition_that_is_not_true_any_more_goes(make_object) -> None:
-    has = written(make_object, ObjectStatus(invalid_conditions("no")))
+    has = written(make_object, ObjectStatus(invalid_conditions(WRONG)))
     assert [each["type"] for each in has["conditions"]] == ["Ready", "Stalled"]
     has = written(make_object, GOOD, has)
     assert [each["type"] for each in has["conditions"]] == ["Ready"]
@@ -127,5 +129,5 @@ def test_a_new_generation_is_answered(make_object) -> None:
 def test_requests_are_echoed_unless_they_are_not_understood(make_object) -> None:
     read = Read(4, {"backup.reconciler.io/run-at": "2026-01-05T02:00:00Z"})
     assert written(make_object, GOOD, read=read)["lastHandledRunAt"] == "2026-01-05T02:00:00Z"
-    stalled = ObjectStatus(invalid_conditions("no"))
+    stalled = ObjectStatus(invalid_conditions(WRONG))
     assert "lastHandledRunAt" not in written(make_object, stalled, read=read)

@@ -121,7 +121,20 @@ def test_an_object_never_good_says_why() -> None:
     found.desired = replace(found.desired, problems=(problem,))
     assert statuses(found, other)[other].conditions[0].message == "it is wrong"
     third = Identity("BackupJob", "default", "third")
-    assert "what it names has problems" in statuses(found, third)[third].conditions[0].message
+    status = statuses(found, third)[third]
+    assert "what it names has problems" in status.conditions[0].message
+    assert conditions(status)["Reconciling"] == ("True", "InvalidSpec")
+
+
+def test_what_is_not_there_yet_is_waited_for() -> None:
+    other = Identity("BackupJob", "shop", "other")
+    missing = Problem(str(other), 0, 0, "there is no XenPool lab", object=str(other), waits=True)
+    found = scene()
+    found.desired = replace(found.desired, problems=(missing,))
+    assert set(conditions(statuses(found, other)[other])) == {"Ready", "Reconciling"}
+    wrong = Problem(str(other), 0, 0, "it is wrong", object=str(other))
+    found.desired = replace(found.desired, problems=(missing, wrong))
+    assert set(conditions(statuses(found, other)[other])) == {"Ready", "Stalled"}
 
 
 @pytest.mark.parametrize(
