@@ -12,6 +12,7 @@ from reconciler.desired.crd import render_crds
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "charts" / "reconciler" / "files"
 MANIFESTS = ROOT / "manifests"
+MONITORING = MANIFESTS / "components" / "monitoring"
 JOBS = MANIFESTS / "components" / "execution-jobs"
 
 SOURCES = {
@@ -20,6 +21,9 @@ SOURCES = {
     "policy.yaml": MANIFESTS / "components" / "approval" / "policy.yaml",
     "leases.yaml": MANIFESTS / "rbac" / "operator" / "leases.yaml",
     "jobs.yaml": JOBS / "jobs.yaml",
+    "service-monitor.yaml": MONITORING / "service_monitor.yaml",
+    "prometheus-rule.yaml": MONITORING / "prometheus_rule.yaml",
+    "dashboard.json": MONITORING / "dashboard.json",
     "worker.yaml": JOBS / "worker.yaml",
     "worker-template.yaml": JOBS / "worker-template.yaml",
 }

@@ -19,6 +19,9 @@ from ruamel.yaml import YAML
 SAFE = YAML(typ="safe")
 
 OF_HELM = ("helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/instance")
+MONITORED = tuple(
+    f"{one}.enabled=true" for one in ("serviceMonitor", "prometheusRule", "dashboard")
+)
 CLUSTER_WIDE_OFF = (
     "crds.install=false",
     "peopleRoles.create=false",
@@ -33,9 +36,10 @@ CLUSTER_WIDE_OFF = (
         ("default", (), ()),
         ("default", ("execution-jobs",), ("execution=KubernetesJobs",)),
         ("default", ("mounts",), ("mounts.enabled=true",)),
+        ("default", ("monitoring",), MONITORED),
         ("namespaced", (), (*CLUSTER_WIDE_OFF, f"watchNamespaces={{{NAMESPACE}}}")),
     ],
-    ids=["default", "jobs", "mounts", "namespaced"],
+    ids=["default", "jobs", "mounts", "monitoring", "namespaced"],
 )
 def test_both_ways_to_install_say_the_same(
     base: str, components: tuple[str, ...], values: tuple[str, ...], tmp_path: Path
