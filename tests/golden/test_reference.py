@@ -58,10 +58,22 @@ def rows(schema: dict[str, Any], path: str) -> Iterator[str]:
         yield from rows(inner, here)
 
 
+def told(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The fields of a status, conditions left out: they are the same everywhere."""
+    for name, field in schema["properties"].items():
+        is_list = field.get("type") == "array"
+        inner = field["items"] if is_list else field
+        here = f"{path}.{name}" + ("[]" if is_list else "")
+        yield f"| `{here}` | {inner['type']} | {field.get('description', '')} |"
+        if name != "conditions" and "properties" in inner:
+            yield from told(inner, here)
+
+
 def beyond(schema: dict[str, Any], path: str) -> Iterator[str]:
-    """Say what no single field can."""
+    """Say what no single field can. Of a text alone, its mistake tells what would be right."""
     for rule in schema.get("x-kubernetes-validations", []):
-        yield f"`{path}`: {rule['message']}"
+        if schema["type"] == "object":
+            yield f"`{path}{rule.get('fieldPath', '')}`: {rule['message']}"
     for name, field in schema.get("properties", {}).items():
         is_list = field.get("type") == "array"
         inner = field.get("items", {}) if is_list else field
@@ -77,7 +89,9 @@ def reference() -> str:
         parts.append("\n".join(rows(spec, "spec")))
         rules = [f"- {text}" for text in beyond(spec, "spec")]
         if rules:
-            parts.append("\nBeyond the single fields:\n\n" + "\n".join(rules))
+            parts.append("\nRefused, beyond the single fields:\n\n" + "\n".join(rules))
+        parts.append("\nIts status, in a cluster:\n\n| field | type | meaning |\n|---|---|---|")
+        parts.append("\n".join(told(schema["properties"]["status"], "status")))
     return "\n".join(parts) + "\n"
 
 
