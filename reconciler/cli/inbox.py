@@ -12,14 +12,15 @@ A cancellation stays: it is what says that a run's slot is dealt with, until lon
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -31,6 +32,8 @@ from reconciler.latest import Latest
 from reconciler.status.report import Report
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _LOOK_S = 1.0
 _KEPT = timedelta(days=1)  # an answer that nobody took
@@ -104,11 +107,11 @@ class Inbox:
         oldest = self._clock.now() - _CANCELLED_KEPT
         for path in sorted((self._directory / "cancellations").glob("*.json"))[:_OPEN_MAX]:
             try:
-                content = _read(path)
-                if datetime.fromisoformat(content["at"]) < oldest:
+                cancellation = _cancellation_of(_read(path))
+                if cancellation.at is not None and cancellation.at < oldest:
                     path.unlink(missing_ok=True)
                 else:
-                    found.append(Cancellation(RunId(str(content["run"]))))
+                    found.append(cancellation)
             except (OSError, ValueError, TypeError, KeyError) as error:
                 if path.stem not in self._odd:
                     self._odd.add(path.stem)
@@ -160,6 +163,16 @@ def cancel(directory: Path, run: RunId, at: datetime) -> None:
     _write(directory / "cancellations" / f"{secrets.token_hex(8)}.json", content)
 
 
+def peek(directory: Path) -> tuple[tuple[RunRequest, ...], tuple[Cancellation, ...]]:
+    """Read what was asked for and cancelled, and change nothing.
+
+    What makes no sense is left out: whoever works with the directory says so.
+    """
+    letters = _readable(directory / "requests", _letter_of)
+    cancellations = _readable(directory / "cancellations", _cancellation_of)
+    return tuple(letter.request for letter in letters), tuple(cancellations)
+
+
 def take_answer(directory: Path, name: str) -> Answer | None:
     """Take the answer to a request, if it is there, and remove it."""
     path = directory / "answers" / f"{name}.json"
@@ -171,12 +184,25 @@ def take_answer(directory: Path, name: str) -> Answer | None:
     return Answer(tuple(_part_of(part) for part in content["parts"]), str(content["error"]))
 
 
+def _readable(directory: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    for path in sorted(directory.glob("*.json"))[:_OPEN_MAX]:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            yield parse(_read(path))
+
+
 def _letter_of(content: dict[str, Any]) -> _Letter:
     at = datetime.fromisoformat(content["at"])
     if at.tzinfo is None:
         raise ValueError("its time has no time zone")
     request = RunRequest(JobName(str(content["job"])), at)
     return _Letter(request, bool(content.get("answer", True)))
+
+
+def _cancellation_of(content: dict[str, Any]) -> Cancellation:
+    at = datetime.fromisoformat(content["at"])
+    if at.tzinfo is None:
+        raise ValueError("its time has no time zone")
+    return Cancellation(RunId(str(content["run"])), at)
 
 
 def _part_of(content: dict[str, Any]) -> Part:

@@ -1,6 +1,7 @@
 """`reconciler plan`: what would be done, and why; nothing is written anywhere."""
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Literal, assert_never
 
 import typer
@@ -9,11 +10,13 @@ from reconciler.cli import logs
 from reconciler.cli.escape import escape_lines
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.foreground import run_to_end
+from reconciler.cli.inbox import peek
 from reconciler.cli.loading import load
 from reconciler.cli.looking import blind_spots, look
 from reconciler.cli.messages import say
-from reconciler.cli.options import Directories, Timeout, span_option
+from reconciler.cli.options import Directories, State, Timeout, span_option
 from reconciler.cli.output import put_json
+from reconciler.cli.state import state_directory
 from reconciler.plan.explain import document_of, markdown_of, text_of
 from reconciler.plan.keeping import documents_of
 from reconciler.plan.keeping import keeping as keeping_of
@@ -30,17 +33,24 @@ def plan(
         bool, typer.Option(help="Say of each restore point which rules keep it.")
     ] = False,
     timeout: Timeout = "60s",
+    state: State = None,
 ) -> None:
     """Show what would be done, and do nothing.
 
     Looks at every pool and remote once; nothing is written, there or here. Runs that were asked
-    for or cancelled on the command line are not known to it. Exit code 0: in sync,
-    2: there is something to do (or a deletion to approve), 1: problems in manifests, or a pool or
-    remote that cannot be seen; what is known is shown all the same.
+    for or cancelled on the command line count as far as the state directory knows of them. Exit
+    code 0: in sync, 2: there is something to do (or a deletion to approve), 1: problems in
+    manifests, or a pool or remote that cannot be seen; what is known is shown all the same.
     """
     patience = span_option("--timeout", timeout)
     logs.set_up(level="ERROR")
     desired = load(directories)
+    requests, cancellations = peek(state_directory(state).path)
+    desired = replace(
+        desired,
+        requests=(*desired.requests, *requests),
+        cancellations=(*desired.cancellations, *cancellations),
+    )
 
     async def show(report: Report) -> ExitCode:
         _put(report, output, keeping=keeping)

@@ -355,12 +355,10 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """A person's word that a run is to end: what runs is stopped, what waits is not begun.
-
-    The run's slot counts as dealt with; the next one is owed as ever.
-    """
+    """A person's word that a run is to end, and counts as dealt with. at: when said, if known."""
 
     run: RunId
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

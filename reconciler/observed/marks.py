@@ -1,17 +1,19 @@
 """What snapshots say about themselves in XAPI's `other_config`: written by one step, read by all.
 
 Where Xen Orchestra has a key for something, it is used, so that its tools understand our snapshots.
-Five keys are ours alone: who owns the snapshot, which object the marks were written for, all the
-schedules it answers (Xen Orchestra's key holds one), the disks it was made of, and whether it is a
-restore point itself.
+Some keys are ours alone: who owns the snapshot, which object the marks were written for, all the
+schedules it answers (Xen Orchestra's key holds one) and the request, the disks it was made of, and
+whether it is a restore point itself. A live VM has marks of ours for two things: that it is to be
+started again, and that a run was given up of which there is no snapshot any more.
 
 Marks are copied by XAPI whenever an object is: a VM reverted to a marked snapshot carries them,
 and so does every snapshot a person takes of that VM afterwards. So marks name the very object that
 they were written for, and on any other object they mean nothing.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from reconciler.ids import (
@@ -24,13 +26,14 @@ from reconciler.ids import (
     instant_of,
     stamp_of,
 )
-from reconciler.observed.pool import Marks, ShutDown
+from reconciler.observed.pool import GivenUp, Marks, ShutDown
 
 OWNER_KEY = "reconciler:owner"
 SELF_KEY = "reconciler:self"
 SCHEDULES_KEY = "reconciler:schedules"
 DISKS_KEY = "reconciler:disks"
 ROLLING_KEY = "reconciler:rolling"
+REQUESTED_KEY = "reconciler:requested"
 OWNER = "reconciler"
 
 JOB_KEY = "xo:backup:job"
@@ -50,6 +53,8 @@ LIVE_DISK_KEY = "reconciler:disk"
 
 OFFLINE_KEY = "reconciler:offline"
 """On a live VM that we shut down, until it is started again."""
+GIVEN_UP_KEY = "reconciler:given-up"
+"""On a live VM, for as long as no newer snapshot of the job says more."""
 
 # of restored VMs and their disks (restore_marks.py)
 RESTORING_KEY = "reconciler:restoring"
@@ -62,6 +67,7 @@ MARK_KEYS = frozenset(
         SCHEDULES_KEY,
         DISKS_KEY,
         ROLLING_KEY,
+        REQUESTED_KEY,
         JOB_KEY,
         SCHEDULE_KEY,
         DATETIME_KEY,
@@ -76,6 +82,7 @@ MARK_KEYS = frozenset(
         VM_NAME_KEY,
         LIVE_DISK_KEY,
         OFFLINE_KEY,
+        GIVEN_UP_KEY,
         RESTORING_KEY,
         RESTORED_KEY,
         "xo:base_delta",
@@ -88,6 +95,7 @@ REPLICA_KEYS = frozenset({SOURCE_KEY, SR_KEY})
 """A VM with one of these is a backup itself, and its snapshots are no sources of backups."""
 
 _LIST_MAX = 256
+_GIVEN_UP_WORDS = 4  # and the schedules
 _SCHEDULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DATETIME = re.compile(r"(\d{8})T(\d\d):(\d\d):(\d\d)Z")
 
@@ -108,6 +116,7 @@ def write_marks(marks: Marks, of: str, other_config: Mapping[str, str]) -> dict[
         SCHEDULES_KEY: ",".join(marks.schedules),
         DISKS_KEY: ",".join(marks.disks),
         **({ROLLING_KEY: "true"} if marks.rolling else {}),
+        **({REQUESTED_KEY: marks.requested} if marks.requested else {}),
         OWNER_KEY: OWNER,
         SELF_KEY: of,
     }
@@ -134,6 +143,7 @@ def read_marks(other_config: Mapping[str, str], of: str) -> Marks | None:
         vm=VmUuid(_uuid(other_config, VM_KEY)),
         disks=tuple(DiskUuid(part) for part in _list(other_config, DISKS_KEY, UUID)),
         rolling=ROLLING_KEY in other_config,
+        requested=_stamp(other_config.get(REQUESTED_KEY)),
     )
 
 
@@ -154,9 +164,45 @@ def read_offline(other_config: Mapping[str, str], of: str) -> ShutDown | None:
         return None
 
 
+def write_given_up(given_up: Iterable[GivenUp], of: str) -> str:
+    """The value of `GIVEN_UP_KEY` on the VM with uuid `of`."""
+    entries = [
+        " ".join([each.job, each.stamp, each.requested or "-", each.reason, *each.schedules])
+        for each in given_up
+    ]
+    return ";".join([of, *entries])
+
+
+def read_given_up(other_config: Mapping[str, str], of: str) -> tuple[GivenUp, ...]:
+    """The other way round. What makes no sense, or was meant for another VM, is left out."""
+    owner, *entries = other_config.get(GIVEN_UP_KEY, "").split(";", _LIST_MAX)
+    if owner != of:
+        return ()
+    found = []
+    for entry in entries:
+        words = entry.split(" ", _LIST_MAX)
+        if len(words) < _GIVEN_UP_WORDS or not UUID.fullmatch(words[0]):
+            continue
+        job, stamp, requested, reason, *schedules = words
+        with contextlib.suppress(ValueError):
+            instant_of(Stamp(stamp))
+            asked = None if requested == "-" else _stamp(requested)
+            ids = tuple(ScheduleId(each) for each in schedules if _SCHEDULE_ID.fullmatch(each))
+            found.append(GivenUp(JobId(job), Stamp(stamp), ids, asked, reason))
+    return tuple(found)
+
+
 def taken_at(marks: Marks) -> datetime:
     """The instant that the stamp stands for."""
     return instant_of(marks.stamp)
+
+
+def _stamp(text: str | None) -> Stamp | None:
+    """Raises ValueError."""
+    if text is None:
+        return None
+    instant_of(Stamp(text))
+    return Stamp(text)
 
 
 def _uuid(other_config: Mapping[str, str], key: str) -> str:

@@ -51,6 +51,7 @@ class Marks:
     schedules: those whose slots this snapshot answers; empty for a run that was asked for by hand.
     disks: the live disks it was made of, so that one that went missing is missed; empty if it
     does not say. rolling: it was made to be a restore point itself, whatever becomes of its job.
+    requested: the request that it answers, by its instant, if it answers one.
     """
 
     job: JobId
@@ -59,6 +60,7 @@ class Marks:
     vm: VmUuid
     disks: tuple[DiskUuid, ...] = ()
     rolling: bool = False
+    requested: Stamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,27 @@ class ShutDown:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A VM's mark that a snapshot of a job was removed before all its points were made.
+
+    Somebody cancelled its run, or it took too long. What it was for counts as dealt with: stamp,
+    schedules, requested are those of the snapshot. reason: code.
+    """
+
+    job: JobId
+    stamp: Stamp
+    schedules: tuple[ScheduleId, ...]
+    requested: Stamp | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Vm:
     """A VM that can be protected: no template, snapshot or control domain, no replica of ours, and
     not in the making by a restore.
 
     busy: names of operations under way that forbid a snapshot (migration and the like).
-    shut_down: it is to be started again.
+    shut_down: it is to be started again. given_up: of each job, the newest.
     """
 
     uuid: VmUuid
@@ -115,6 +132,7 @@ class Vm:
     snapshots: tuple[Snapshot, ...] = ()
     busy: tuple[str, ...] = ()
     shut_down: ShutDown | None = None
+    given_up: tuple[GivenUp, ...] = ()
 
     @property
     def is_running(self) -> bool:

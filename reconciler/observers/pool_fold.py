@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, PoolName, SnapshotUuid, VmUuid
-from reconciler.observed.marks import REPLICA_KEYS, read_marks, read_offline, taken_at
+from reconciler.observed.marks import (
+    REPLICA_KEYS,
+    read_given_up,
+    read_marks,
+    read_offline,
+    taken_at,
+)
 from reconciler.observed.pool import (
     SNAPSHOT_IN_PROGRESS,
     Disk,
@@ -231,6 +237,7 @@ class PoolFold:
             snapshots=tuple(sorted(snapshots, key=lambda each: (each.taken_at, each.uuid))),
             busy=tuple(busy if all_readable else [*busy, UNREADABLE_DISK]),
             shut_down=read_offline(record.other_config, record.uuid),
+            given_up=read_given_up(record.other_config, record.uuid),
         )
 
     def _disks(self, record: VmRecord, odd: list[str]) -> tuple[tuple[Disk, ...], bool]:

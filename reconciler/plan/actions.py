@@ -64,7 +64,8 @@ class Snapshot:
     """Snapshot one VM and mark it.
 
     after: stamp of the newest point or snapshot, to stay above. without: disks that are left out.
-    rolling: it is the restore point itself (mode Snapshot), not what one is made from.
+    rolling: it is the restore point itself (mode Snapshot), not what one is made from. requested:
+    the request that it answers, by its instant, if it answers one.
     """
 
     verb: ClassVar[str] = "snapshot"
@@ -82,6 +83,7 @@ class Snapshot:
     consistency: Consistency = Consistency.CRASH
     without: tuple[DiskUuid, ...] = ()
     rolling: bool = False
+    requested: Stamp | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,7 @@ class CleanSnapshot:
     """Remove a marked snapshot (or what is left of one) from a pool.
 
     snapshot: None when only disk snapshots are left. disks: the disk snapshots that go with it.
+    A reason of `GIVEN_UP` is noted on the VM, so that nobody makes another for the same slots.
     job: whose retention lets go of it, where snapshots are the restore points (mode Snapshot).
     """
 
@@ -285,6 +288,9 @@ class CleanReplica:
     sr_name: str = ""
 
 
+GIVEN_UP = frozenset({Reason.RUN_CANCELLED, Reason.TIMED_OUT})
+"""Why a snapshot goes although points of it are wanted."""
+
 Action = (
     Snapshot
     | Export
@@ -313,7 +319,7 @@ _CIRCUMSTANCES = frozenset(
     {"due", "reason", "vm_name", "job", "sr_name", "estimate_bytes", "freed_bytes", "data_bytes"}
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
-    Snapshot: frozenset({"schedules", "consistency", "without", "rolling"}),
+    Snapshot: frozenset({"schedules", "consistency", "without", "rolling", "requested"}),
     Export: frozenset({"schedules", "disks", "blocks"}),
     Archive: frozenset({"schedules"}),
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),

@@ -3,8 +3,9 @@
 A cancelled run is not begun again for its slot: what of it runs is told to end, what waits is
 held until the next slot. A send that ran longer than the job allows one try, or whose run began
 (the snapshot's stamp says when) longer ago than the job allows a run, ends too, and nothing is
-tried again for that snapshot: the next slot makes another. Until then the snapshot stays, because
-it is all that says that the slot was answered.
+tried again for that snapshot: the next slot makes another. What is given up goes, or stays, as the
+job says; where the snapshot goes, a mark on the VM says from then on that its slots were dealt
+with.
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ from datetime import datetime, timedelta
 from reconciler.desired.state import AfterCancel
 from reconciler.ids import ScheduleId, instant_of, run_id
 from reconciler.observed.progress import Mode, PlaceKind
-from reconciler.plan import due
 from reconciler.plan.actions import Sending, id_of
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import Scope, Target, vm_at
 from reconciler.plan.slots import Slot, next_of
+from reconciler.plan.snapshot import snapshot_of
 from reconciler.plan.world import World
 from reconciler.units import render_span
 
@@ -37,7 +38,7 @@ def stops(
         return False
     reason, why = over
     keep = scope.job.settings.after_cancel is AfterCancel.KEEP
-    target.exporting = keep or reason is Reason.TIMED_OUT
+    target.exporting, target.stopped = keep, reason
     if not keep and target.site.kind is PlaceKind.REMOTE:
         world.discarded.add((target.site.remote, scope.vm.uuid, action.stamp))
     until = next_of(slots, target.site.schedules)
@@ -63,11 +64,11 @@ def end_snapshot(world: World, scope: Scope, draft: Draft, *, wanted: bool) -> N
     """
     if world.mode_on_pool(scope.pool, scope.vm.uuid) is not Mode.APPEND:
         return
-    action = due.snapshot_of(scope, due=draft.now, reason=Reason.SCHEDULED)
+    action = snapshot_of(scope, due=draft.now, reason=Reason.SCHEDULED)
     started_at = world.observed.progress.running.get(id_of(action))
     if started_at is None:
         return
-    if not wanted and world.has_cancelled(scope.job.name):
+    if not wanted and any(world.cancellations_of(scope.job.name)):
         draft.cancel(id_of(action), Reason.CANCELLED, "its run was cancelled")
         return
     allowed = scope.job.settings.timeouts.vm

@@ -4,7 +4,8 @@ A promise is kept or open at each destination by itself. The last slot of a sche
 at one of the schedule's destinations by a point of the job, made for that schedule, taken at or
 after the slot. Older slots are never asked for: whatever was missed collapses into one run
 (`CatchUp`). A request for a run is answered by any point of the job taken at or after it, and is
-for all destinations. A slot or request whose run was cancelled counts as dealt with.
+for all destinations. A slot or request whose run was cancelled counts as dealt with; see also
+`given_up.py`.
 
 A schedule that has ever been answered for a VM owes its last slot however late: that was promised.
 One that never was waits for its next slot once the last one is older than the schedule's deadline:
@@ -17,24 +18,16 @@ One snapshot answers all that is open. It names every schedule whose slot is not
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from fnmatch import fnmatchcase
 
-from reconciler.desired.state import Consistency, Job, JobMode
-from reconciler.ids import DiskUuid, ScheduleId, Stamp, run_id, stamp_of
-from reconciler.observed.pool import Vm
-from reconciler.plan.actions import Snapshot
+from reconciler.desired.state import Job
+from reconciler.ids import ScheduleId, Stamp, run_id, stamp_of
+from reconciler.plan import given_up
 from reconciler.plan.draft import Draft
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import MarkedSnapshot, Scope, Target
 from reconciler.plan.slots import Slot, answered
+from reconciler.plan.snapshot import excluded_disks, snapshot_of
 from reconciler.plan.world import Obstacle, World
-
-NO_BACKUP_MARK = "[NOBAK]"
-"""A disk with this in its name is left out, as Xen Orchestra does."""
-_CONSISTENCY_TAGS = {
-    "xo-offline-backup": Consistency.OFFLINE,  # the stronger promise comes first
-    "xo-memory-backup": Consistency.MEMORY,
-}
 
 
 def request_of(world: World, job: Job, draft: Draft) -> datetime | None:
@@ -73,7 +66,11 @@ def without_cancelled(
 
 
 def rule(
-    scope: Scope, slots: Mapping[ScheduleId, Slot], request: datetime | None, draft: Draft
+    world: World,
+    scope: Scope,
+    slots: Mapping[ScheduleId, Slot],
+    request: datetime | None,
+    draft: Draft,
 ) -> bool:
     """Fill in what each target is owed; plan the snapshot that settles it, or say why not.
 
@@ -82,25 +79,27 @@ def rule(
     slots: of the job's schedules that are not suspended. request: see `request_of`.
     """
     promised = _promised(scope, slots)
+    owed = given_up.without(world, scope, promised, draft)
+    wanted = None if given_up.answers(scope, request, draft) else request
     for target in scope.targets:
         if target.history is None:
             continue
         target.owed = tuple(
             slot
-            for slot in promised
+            for slot in owed
             if slot.schedule.id in target.site.schedules
             and not answered(target.points, slot.schedule.id, slot.at)
         )
         newest = target.newest
-        if request is not None and (newest is None or newest.taken_at < request):
-            target.requested = request
+        if wanted is not None and (newest is None or newest.taken_at < wanted):
+            target.requested = wanted
     seen = [target for target in scope.targets if target.history is not None]
     is_owed = any(target.owed or target.requested for target in seen)
-    for slot in promised if is_owed or not scope.enrolled else ():
+    for slot in promised if is_owed or not scope.enrolled or len(owed) < len(promised) else ():
         if not slot.late:
             draft.wake(slot.late_at)  # from then on it is a catch-up, or no longer owed
     if is_owed:
-        return _settle(scope, promised, seen, draft)
+        return _settle(scope, owed, seen, draft)
     if not scope.enrolled and slots and not promised:
         _wait_for_first_slot(scope, slots, draft)
     return False
@@ -157,6 +156,7 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
         ),
         due=min([*(slot.at for slot in owed.values()), *requests]),
         reason=_reason(scope, owed.values()) if owed else Reason.REQUESTED,
+        requested=max(requests, default=None),
     )
     obstacle = _obstacle(scope, open_at)
     if obstacle is None:
@@ -164,26 +164,6 @@ def _settle(scope: Scope, promised: Sequence[Slot], seen: Sequence[Target], draf
     else:
         draft.hold(_subject(scope), obstacle.reason, obstacle.why, action)
     return True
-
-
-def snapshot_of(
-    scope: Scope, *, due: datetime, reason: Reason, schedules: tuple[ScheduleId, ...] = ()
-) -> Snapshot:
-    """Return the action that snapshots a VM for a job. Its id is right whatever it is for."""
-    return Snapshot(
-        pool=scope.pool,
-        vm=scope.vm.uuid,
-        vm_name=scope.vm.name,
-        job=scope.job.name,
-        job_id=scope.job.id,
-        schedules=schedules,
-        due=due,
-        reason=reason,
-        after=scope.newest_stamp,
-        consistency=_consistency(scope),
-        without=excluded_disks(scope.job, scope.vm),
-        rolling=scope.job.mode is JobMode.SNAPSHOT,
-    )
 
 
 def _is_open(target: Target, newest: MarkedSnapshot | None) -> bool:
@@ -245,24 +225,6 @@ def _obstacle(scope: Scope, open_at: Sequence[Target]) -> Obstacle | None:
             return Obstacle(target.obstacle.reason, f"{target.site.label}: {target.obstacle.why}")
     places = ", ".join(target.site.label for target in open_at)
     return Obstacle(Reason.ALREADY_RUNNING, f"it is still being sent to {places}")
-
-
-def excluded_disks(job: Job, vm: Vm) -> tuple[DiskUuid, ...]:
-    """Return the disks of a VM that no point has: by `[NOBAK]` in the name, or as the job says."""
-    globs = job.settings.exclude_disks
-    return tuple(
-        disk.uuid
-        for disk in vm.disks
-        if NO_BACKUP_MARK in disk.name or any(fnmatchcase(disk.name, glob) for glob in globs)
-    )
-
-
-def _consistency(scope: Scope) -> Consistency:
-    """Return how the snapshot is taken: as the VM's tags say, which its owner set; or the job."""
-    for tag, consistency in _CONSISTENCY_TAGS.items():
-        if tag in scope.vm.tags:
-            return consistency
-    return scope.job.settings.consistency
 
 
 def _subject(scope: Scope) -> str:

@@ -181,7 +181,7 @@ def _plan_vm(
         _report_twins(world, scope, draft)
         _report_unseen(scope, draft)
         _report_clock(scope, draft)
-        wanted = due.rule(scope, owed, request, draft)
+        wanted = due.rule(world, scope, owed, request, draft)
     if world.observed.progress.running:
         cancel.end_snapshot(world, scope, draft, wanted=wanted)
     send.rule(world, scope, every, draft)

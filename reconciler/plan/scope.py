@@ -20,7 +20,15 @@ from reconciler.ids import (
     instant_of,
 )
 from reconciler.observed.chain import History, RestorePoint
-from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, PowerState, Snapshot, Vm
+from reconciler.observed.pool import (
+    DiskSnapshot,
+    GivenUp,
+    Marks,
+    PoolView,
+    PowerState,
+    Snapshot,
+    Vm,
+)
 from reconciler.observed.progress import Mode, PlaceKind
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaState
@@ -73,8 +81,8 @@ class Target:
     if the destination or the VM's part of it was not seen. points: of this job, oldest first.
     replicas: of this job on an SR, interrupted ones included. obstacle: why nothing can be added.
     receiving: an action of ours is adding to it right now. owed, requested: the promises that are
-    open here; exporting: a snapshot is there whose point is wanted here (`due` and `send` fill
-    these in).
+    open here; exporting: a snapshot is there whose point is wanted here; stopped: one is there, and
+    why its point is not wanted any more (`due`, `send` and `cancel` fill these in).
     """
 
     site: Site
@@ -86,6 +94,7 @@ class Target:
     owed: tuple[Slot, ...] = ()
     requested: datetime | None = None
     exporting: bool = False
+    stopped: Reason | None = None
 
     @property
     def newest(self) -> Point | None:
@@ -117,6 +126,11 @@ class Scope:
     def holders(self) -> tuple[Target, ...]:
         """All that holds restore points of the job: its destinations, and what was one."""
         return self.targets if self.rolled is None else (*self.targets, self.rolled)
+
+    @property
+    def given_up(self) -> GivenUp | None:
+        """What of the job was given up last, if no snapshot tells of it any more."""
+        return next((each for each in self.vm.given_up if each.job == self.job.id), None)
 
     @property
     def enrolled(self) -> bool:

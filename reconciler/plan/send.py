@@ -122,8 +122,8 @@ def _wanted(
     """Return the schedules that the point is for at this destination, and since when it is owed.
 
     None: nobody asks for it here. The schedules may have other destinations, the slots may be
-    answered here already (the snapshot was taken for another), or their schedules are gone. A
-    snapshot made by hand is for all destinations.
+    answered here already (the snapshot was taken for another), or their schedules are gone. One
+    that answers a request is for all destinations.
     """
     open_slots: dict[ScheduleId, datetime] = {}
     for schedule in snapshot.marks.schedules:
@@ -139,10 +139,9 @@ def _wanted(
         return None  # the job chose the VM when the snapshot was made, and does not any more
     if target.requested is not None and instant_of(snapshot.stamp) >= target.requested:
         return (), target.requested
-    if snapshot.marks.schedules:
-        return None
-    taken_at = instant_of(snapshot.stamp)
-    return (), world.asked_at(scope.job, taken_at) or taken_at
+    if snapshot.marks.requested is not None:
+        return (), instant_of(snapshot.marks.requested)
+    return None if snapshot.marks.schedules else ((), instant_of(snapshot.stamp))
 
 
 def _action(

@@ -13,10 +13,10 @@ from reconciler.observed.replica import Replica
 from reconciler.plan import replica
 from reconciler.plan.actions import CleanSnapshot
 from reconciler.plan.draft import Draft
-from reconciler.plan.due import excluded_disks
 from reconciler.plan.files import files_of
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import MarkedSnapshot, Scope, Target
+from reconciler.plan.snapshot import excluded_disks
 from reconciler.plan.world import World
 
 
@@ -33,7 +33,15 @@ def rule(world: World, scope: Scope, draft: Draft) -> None:
     protected = scope.job.id in world.desired.protected_jobs
     for snapshot in scope.snapshots[1:] if protected else scope.snapshots:
         if snapshot in going and not snapshot.marks.rolling:
-            draft.do(clean_snapshot(scope, snapshot, Reason.SNAPSHOT_SUPERSEDED))
+            draft.do(clean_snapshot(scope, snapshot, _why(scope, snapshot)))
+
+
+def _why(scope: Scope, snapshot: MarkedSnapshot) -> Reason:
+    """Say why a snapshot is not needed: points were made of it, or newer ones, or nobody waits."""
+    stopped = {target.stopped for target in scope.targets} - {None}
+    if snapshot is not scope.newest_snapshot() or not stopped:
+        return Reason.SNAPSHOT_SUPERSEDED
+    return Reason.RUN_CANCELLED if Reason.RUN_CANCELLED in stopped else Reason.TIMED_OUT
 
 
 def unneeded(world: World, scope: Scope) -> list[MarkedSnapshot]:

@@ -61,6 +61,13 @@ class World:
         self._chains: dict[tuple[RemoteName, VmUuid], Chains] = {}
         self.discarded: set[tuple[RemoteName, VmUuid, Stamp]] = set()  # filled in by send.py
         self._cancelled: frozenset[RunId] = frozenset(each.run for each in desired.cancellations)
+        self._cancellations: dict[JobName, list[tuple[datetime, datetime]]] = {}
+        for cancellation in desired.cancellations:
+            name, _, stamp = cancellation.run.rpartition("/")
+            if STAMP.fullmatch(stamp):
+                due = instant_of(Stamp(stamp))
+                said = due if cancellation.at is None else cancellation.at
+                self._cancellations.setdefault(JobName(name), []).append((due, said))
         self._replicas: dict[PoolName, dict[tuple[SrUuid, VmUuid], list[Replica]]] = {}
         self._rosters: dict[PoolName, Roster] = {}
         self._held_places: dict[Place, Mode] = _held_places(observed)
@@ -119,28 +126,11 @@ class World:
         """Say whether somebody cancelled the run that answers this slot or request."""
         return bool(self._cancelled) and run_id(job, due) in self._cancelled
 
-    def asked_at(self, job: Job, taken_at: datetime) -> datetime | None:
-        """Return the newest request, cancelled or not, that a snapshot of no schedule can be for.
-
-        A request goes once it is settled; that it was cancelled is known for longer.
+    def cancellations_of(self, job: JobName) -> Iterable[tuple[datetime, datetime]]:
+        """Return the runs of a job that were cancelled: of which moment each is, and when that was
+        said (where that is not known, the same moment).
         """
-        asked = [
-            request.at.replace(microsecond=0)
-            for request in self.desired.requests
-            if request.job == job.name
-        ]
-        for run in self._cancelled:
-            name, _, stamp = run.rpartition("/")
-            if name != job.name or not STAMP.fullmatch(stamp):
-                continue
-            at = instant_of(Stamp(stamp))
-            if all(schedule.schedule.last_due(at) != at for schedule in job.schedules):
-                asked.append(at)  # a request: no slot is at this moment
-        return max((at for at in asked if at <= taken_at), default=None)
-
-    def has_cancelled(self, job: JobName) -> bool:
-        """Say whether any run of a job was cancelled."""
-        return any(run.rpartition("/")[0] == job for run in self._cancelled)
+        return self._cancellations.get(job, ())
 
     def mode_on_pool(self, pool: PoolName, vm: VmUuid) -> Mode | None:
         """Say what a running action of ours does to the VM's snapshots."""

@@ -54,10 +54,17 @@ def fails(action: Action, tree: Mapping[str, Any]) -> bool:
     return getattr(action, "remote", None) in tree.get("failing", ())
 
 
+def cancellation_of(told: str | Mapping[str, Any]) -> Cancellation:
+    """Read `<run>`, or `{run: <run>, at: <when it was said>}`."""
+    if isinstance(told, str):
+        return Cancellation(RunId(told))
+    return Cancellation(RunId(told["run"]), instant(told["at"]))
+
+
 def tell(desired: Desired, observed: Observed, tree: Mapping[str, Any]) -> str:
     """Tell a story: plan, do all of it, plan again, until nothing is left to do."""
     now = instant(tree["now"])
-    cancelled = tuple(Cancellation(RunId(run)) for run in tree.get("cancelled", ()))
+    cancelled = tuple(cancellation_of(told) for told in tree.get("cancelled", ()))
     desired = replace(desired, cancellations=cancelled)
     parts = [tree["story"].strip() + "\n", f"It is {now:%A %Y-%m-%d %H:%M:%S} UTC.\n"]
     for step in range(tree.get("steps", STEPS_MAX)):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -31,7 +32,7 @@ from reconciler.ids import (
 )
 from reconciler.lab.faults import DropConnection, FailCall, KillToolstack
 from reconciler.lab.values import NULL
-from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, PoolView
+from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, GivenUp, PoolView
 from reconciler.observed.unknown import Unknown
 from reconciler.plan.reasons import Reason
 from reconciler.xapi.disks import open_export
@@ -124,6 +125,26 @@ async def test_a_snapshot_is_made_marked_seen_and_cleaned(eyes, tools, vm, clien
     assert view.orphans == ()
     assert await everything(client) == before
     await clean_snapshot.run(clean_of(vm, seen), tools)  # again: all of it is done
+
+
+async def test_what_is_given_up_is_noted_on_the_vm_until_there_is_a_newer_snapshot(
+    eyes, tools, vm, client, clock
+):
+    await eyes.until(lambda view: isinstance(view, PoolView))
+    asked = stamp_of(NOW)
+    await snapshot.run(snapshot_action(vm, requested=asked), tools)
+    (seen,) = (await eyes.now()).vms[vm].snapshots
+    assert seen.marks.requested == asked
+    clean = replace(clean_of(vm, seen), reason=Reason.TIMED_OUT)
+    await clean_snapshot.run(clean, tools)
+    view = await eyes.now()
+    said = GivenUp(JOB, seen.marks.stamp, SCHEDULES, asked, "TimedOut")
+    assert (view.vms[vm].snapshots, view.vms[vm].given_up) == ((), (said,))
+    clock.step(timedelta(days=1))
+    await snapshot.run(snapshot_action(vm), tools)
+    view = await eyes.now()
+    assert view.vms[vm].given_up == ()
+    assert len(view.vms[vm].snapshots) == 1
 
 
 @pytest.mark.parametrize("rolling", [False, True])

@@ -25,7 +25,15 @@ from reconciler.observed.chain import (
     RestorePoint,
     disk_name,
 )
-from reconciler.observed.pool import DiskSnapshot, Marks, PoolView, PowerState, Snapshot, Vm
+from reconciler.observed.pool import (
+    DiskSnapshot,
+    GivenUp,
+    Marks,
+    PoolView,
+    PowerState,
+    Snapshot,
+    Vm,
+)
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState
@@ -52,14 +60,7 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
             strays = tuple(each for each in view.strays if each.uuid != action.snapshot)
             return _with_pool(observed, replace(view, strays=strays, as_of=now))
         case act.CleanSnapshot():
-            return _with_vm(
-                observed,
-                action,
-                now,
-                lambda vm: replace(
-                    vm, snapshots=tuple(s for s in vm.snapshots if s.uuid != action.snapshot)
-                ),
-            )
+            return _with_vm(observed, action, now, lambda vm: _without_snapshot(vm, action))
         case act.Export():
             return _with_history(observed, action, now, _exported(observed, action))
         case act.Archive():
@@ -150,7 +151,15 @@ def _snapshotted(vm: Vm, action: act.Snapshot, now: datetime) -> Vm:
     taken_of = [disk for disk in vm.disks if disk.uuid not in action.without]
     assert taken_of, "a snapshot of nothing"
     disks = tuple(disk.uuid for disk in taken_of)
-    marks = Marks(action.job_id, action.schedules, stamp, vm.uuid, disks, action.rolling)
+    marks = Marks(
+        action.job_id,
+        action.schedules,
+        stamp,
+        vm.uuid,
+        disks,
+        action.rolling,
+        action.requested,
+    )
     taken = Snapshot(
         uuid=snapshot_uuid(vm.uuid, stamp, action.job_id),
         name=f"backup of {vm.name}",
@@ -161,7 +170,20 @@ def _snapshotted(vm: Vm, action: act.Snapshot, now: datetime) -> Vm:
             for d in taken_of
         ),
     )
-    return replace(vm, snapshots=(*vm.snapshots, taken))
+    noted = tuple(each for each in vm.given_up if each.job != action.job_id)
+    return replace(vm, snapshots=(*vm.snapshots, taken), given_up=noted)
+
+
+def _without_snapshot(vm: Vm, action: act.CleanSnapshot) -> Vm:
+    (gone,) = (each for each in vm.snapshots if each.uuid == action.snapshot)
+    noted = vm.given_up
+    if action.reason in act.GIVEN_UP:
+        marks = gone.marks
+        assert marks is not None
+        said = GivenUp(marks.job, marks.stamp, marks.schedules, marks.requested, action.reason)
+        noted = (*(each for each in noted if each.job != marks.job), said)
+    left = tuple(each for each in vm.snapshots if each is not gone)
+    return replace(vm, snapshots=left, given_up=noted)
 
 
 def _exported(observed: Observed, action: act.Export) -> History:

@@ -182,7 +182,7 @@ def desireds(draw: st.DrawFn, now: datetime) -> Desired:
             for name in ("nas", "off")
         },
         cancellations=tuple(
-            Cancellation(run_id(job.name, slot))
+            Cancellation(run_id(job.name, slot), draw(st.sampled_from((None, slot, now))))
             for job in chosen.values()
             for schedule in job.schedules
             if (slot := schedule.schedule.last_due(now)) is not None and draw(_rarely)
@@ -326,6 +326,7 @@ def _vms(draw: st.DrawFn, vm: str, moments: dict[Any, list[dict[str, Any]]]) -> 
                         "unmarked": draw(_rarely),
                         "says_disks": draw(st.booleans()),
                         "rolling": draw(_rarely),
+                        "requested": part["at"] if draw(_rarely) else None,
                         "marked_for": "other" if draw(_rarely) else vm,
                     }
                 )
@@ -345,6 +346,11 @@ def _vms(draw: st.DrawFn, vm: str, moments: dict[Any, list[dict[str, Any]]]) -> 
         ),
         "snapshots": snapshots,
         "busy": ["migrate_send"] if draw(_rarely) else [],
+        "given_up": [
+            {**parts[-1], "requested": parts[-1]["at"] if draw(st.booleans()) else None}
+            for (name, _), parts in moments.items()
+            if name == vm and parts and draw(_rarely)
+        ],
     }
 
 

@@ -59,6 +59,7 @@ from reconciler.observed.pool import (
     SNAPSHOT_IN_PROGRESS,
     Disk,
     DiskSnapshot,
+    GivenUp,
     Marks,
     OrphanDiskSnapshot,
     PoolView,
@@ -268,6 +269,16 @@ def _vm(name: str, part: Mapping[str, Any], names: Names) -> Vm:
         ),
         snapshots=tuple(_snapshot(name, each, disks, names) for each in part.get("snapshots", [])),
         busy=tuple(part.get("busy", ())),
+        given_up=tuple(
+            GivenUp(
+                names.job(each["job"]),
+                stamp_of(instant(each["at"])),
+                names.schedules(each["job"], each.get("schedules", [])),
+                stamp_of(instant(each["requested"])) if each.get("requested") else None,
+                each.get("reason", "TimedOut"),
+            )
+            for each in part.get("given_up", [])
+        ),
     )
 
 
@@ -285,6 +296,7 @@ def _snapshot(vm: str, part: Mapping[str, Any], disks: Mapping[str, int], names:
         if part.get("says_disks", True)
         else (),
         rolling=part.get("rolling", False),
+        requested=stamp_of(instant(part["requested"])) if part.get("requested") else None,
     )
     return Snapshot(
         uuid=snapshot_uuid(vm_uuid(vm), stamp_of(at), job),

@@ -10,6 +10,7 @@ marks yet get them first.
 
 from functools import partial
 
+from reconciler.executor.given_up import note
 from reconciler.executor.pool_objects import (
     destroy_disk,
     destroy_vm,
@@ -22,8 +23,8 @@ from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.ids import UUID, JobId, VmUuid, stamp_of
 from reconciler.observed.marks import read_marks, write_disk_marks
-from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, Marks
-from reconciler.plan.actions import CleanSnapshot
+from reconciler.observed.pool import SNAPSHOT_IN_PROGRESS, GivenUp, Marks
+from reconciler.plan.actions import GIVEN_UP, CleanSnapshot
 from reconciler.plan.reasons import Reason
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import GONE, XapiFailure
@@ -38,6 +39,7 @@ async def run(action: CleanSnapshot, tools: Tools) -> None:
         snapshot = await find_vm(client, action.snapshot)
         if snapshot is not None:
             marks = await _ours(client, snapshot, action, tools)
+            await _note_given_up(client, marks, action)
             owned = await _claim_disks(client, snapshot, marks)
             await destroy_vm(client, snapshot.ref)
     for uuid in dict.fromkeys([*owned, *action.disks]):
@@ -70,6 +72,14 @@ async def _ours(
     if action.vm is not None and marks.vm != action.vm:
         raise Refused(Reason.WORLD_CHANGED, f"{where} is one of another VM")
     return marks
+
+
+async def _note_given_up(client: XapiClient, marks: Marks, action: CleanSnapshot) -> None:
+    """Say on the VM what is not taken up again, before all that tells of it is gone."""
+    vm = await find_vm(client, marks.vm) if action.reason in GIVEN_UP else None
+    if vm is not None and not vm.is_snapshot:
+        said = GivenUp(marks.job, marks.stamp, marks.schedules, marks.requested, action.reason)
+        await note(client, vm, said)
 
 
 async def _marks_by_name(

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 
 from reconciler.clock import Clock
 from reconciler.desired.state import Consistency
+from reconciler.executor.given_up import forget
 from reconciler.executor.pool_objects import destroy_disk, read_disk, read_vm
 from reconciler.executor.power import shut_down
 from reconciler.executor.refusal import Refused
@@ -160,6 +161,7 @@ async def _mark(
         action.vm,
         tuple(sorted(origins)),
         rolling=action.rolling,
+        requested=action.requested,
     )
     for disk in disks:
         config = write_disk_marks(marks, disk.uuid, disk.other_config)
@@ -173,6 +175,7 @@ async def _mark(
             async with asyncio.timeout(_GRACE_S):
                 await whole
         raise
+    await forget(client, vm, action.job_id)
 
 
 async def _make_whole(

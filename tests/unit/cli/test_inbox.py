@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from scenes import wanting
 
-from reconciler.cli.inbox import Answer, Inbox, ask, take_answer
+from reconciler.cli.inbox import Answer, Inbox, ask, cancel, peek, take_answer
 from reconciler.cli.settlement import PartState
 from reconciler.clock import SteppedClock
 from reconciler.desired.selector import Selector
-from reconciler.desired.state import Job, RunRequest
-from reconciler.ids import JobId, JobName, PoolName, RemoteName, VmUuid, stamp_of
+from reconciler.desired.state import Cancellation, Job, RunRequest
+from reconciler.ids import JobId, JobName, PoolName, RemoteName, RunId, VmUuid, stamp_of
 from reconciler.observed.chain import History, RestorePoint
 from reconciler.observed.pool import PoolView, PowerState, Vm
 from reconciler.observed.remote import RemoteView
@@ -150,3 +150,15 @@ def test_an_answer_is_taken_once(tmp_path: Path) -> None:
     (tmp_path / "answers" / "x.json").write_text('{"parts": [], "error": "no"}')
     assert take_answer(tmp_path, "x") == Answer(error="no")
     assert take_answer(tmp_path, "x") is None
+
+
+def test_what_waits_can_be_read_without_taking_it(tmp_path: Path) -> None:
+    assert peek(tmp_path) == ((), ())
+    ask(tmp_path, REQUEST)
+    cancel(tmp_path, RunId("nightly/20260109T020000Z"), NOW)
+    for kind in ("requests", "cancellations"):
+        (tmp_path / kind / "odd.json").write_text("{", encoding="utf-8")
+    before = {path: path.read_bytes() for path in files_in(tmp_path)}
+    found = Cancellation(RunId("nightly/20260109T020000Z"), NOW)
+    assert peek(tmp_path) == ((REQUEST,), (found,))
+    assert {path: path.read_bytes() for path in files_in(tmp_path)} == before

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +8,7 @@ from reconciler.ids import DiskUuid, JobId, ScheduleId, Stamp, VmUuid, instant_o
 from reconciler.observed.marks import (
     CONTENT_KEY,
     DATETIME_KEY,
+    GIVEN_UP_KEY,
     JOB_KEY,
     MARK_KEYS,
     OFFLINE_KEY,
@@ -13,13 +16,15 @@ from reconciler.observed.marks import (
     SCHEDULES_KEY,
     SELF_KEY,
     VM_KEY,
+    read_given_up,
     read_marks,
     read_offline,
     write_disk_marks,
+    write_given_up,
     write_marks,
     write_offline,
 )
-from reconciler.observed.pool import Marks, ShutDown
+from reconciler.observed.pool import GivenUp, Marks, ShutDown
 
 SELF = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
@@ -32,12 +37,34 @@ MARKS = Marks(
 )
 BARE = Marks(MARKS.job, (), MARKS.stamp, MARKS.vm)
 ROLLING = Marks(MARKS.job, MARKS.schedules, MARKS.stamp, MARKS.vm, MARKS.disks, rolling=True)
+ASKED_FOR = replace(BARE, requested=Stamp("20260102T030400Z"))
 
 
-@pytest.mark.parametrize("marks", [MARKS, BARE, ROLLING])
+@pytest.mark.parametrize("marks", [MARKS, BARE, ROLLING, ASKED_FOR])
 @pytest.mark.parametrize("write", [write_marks, write_disk_marks])
 def test_marks_come_back_from_the_object_they_were_written_for(marks, write):
     assert read_marks(write(marks, SELF, {}), SELF) == marks
+
+
+def test_what_was_given_up_is_read_from_the_vm_that_it_was_noted_on():
+    first = GivenUp(MARKS.job, MARKS.stamp, MARKS.schedules, None, "TimedOut")
+    second = GivenUp(JobId(OTHER), MARKS.stamp, (), Stamp("20260102T030400Z"), "RunCancelled")
+    config = {GIVEN_UP_KEY: write_given_up([first, second], SELF)}
+    assert read_given_up(config, SELF) == (first, second)
+    assert read_given_up(config, OTHER) == ()
+    assert read_given_up({}, SELF) == ()
+    assert GIVEN_UP_KEY in MARK_KEYS
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "x", f"{MARKS.job} never - TimedOut", f"{MARKS.job} {MARKS.stamp} 1 X"]
+)
+def test_what_makes_no_sense_was_not_given_up(entry):
+    good = GivenUp(MARKS.job, MARKS.stamp, (), None, "TimedOut")
+    config = {
+        GIVEN_UP_KEY: f"{write_given_up([], SELF)};{entry};{MARKS.job} {MARKS.stamp} - TimedOut"
+    }
+    assert read_given_up(config, SELF) == (good,)
 
 
 def test_marks_mean_nothing_on_a_copy():

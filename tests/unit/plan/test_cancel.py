@@ -18,7 +18,8 @@ from reconciler.desired.state import (
     SrTarget,
     Timeouts,
 )
-from reconciler.ids import JobName, RemoteName, RunId, stamp_of
+from reconciler.ids import JobName, PoolName, RemoteName, RunId, stamp_of
+from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import (
     CleanFiles,
@@ -226,16 +227,86 @@ def test_what_was_too_slow_is_not_tried_again_for_this_snapshot() -> None:
     assert found.actions(Snapshot)
 
 
-def test_a_snapshot_of_a_run_that_was_too_slow_stays_until_the_next_one() -> None:
+def test_what_was_too_slow_is_discarded_and_its_slot_not_answered_again() -> None:
     found = scene(**RUN_OF_AN_HOUR)
     found.now = OVER_AT
-    assert found.actions(CleanSnapshot) == []
-    assert found.actions(Snapshot) == [], "it says that the slot was answered"
     (files,) = found.actions(CleanFiles)
     assert files.reason is Reason.PARTIAL_UPLOAD
+    (clean,) = found.actions(CleanSnapshot)
+    assert clean.reason is Reason.TIMED_OUT
+    assert found.actions(Snapshot) == []
+    for action in found.actions():
+        found.observed = apply(action, found.observed, found.now)
+    assert found.actions() == []
+    (held,) = found.held(Snapshot)
+    assert (held.reason, held.until) == (Reason.TIMED_OUT, datetime(2026, 8, 22, 2, tzinfo=UTC))
+    found.now += timedelta(days=1)
+    (snapshot,) = found.actions(Snapshot)
+    found.observed = apply(snapshot, found.observed, found.now)
+    view = found.observed.pools[PoolName("east")]
+    assert isinstance(view, PoolView)
+    assert [vm.given_up for vm in view.vms.values()] == [()]
+
+
+def test_what_was_too_slow_stays_if_the_job_keeps_it() -> None:
     kept = scene(**RUN_OF_AN_HOUR, after_cancel=AfterCancel.KEEP)
     kept.now = OVER_AT
-    assert kept.actions(CleanFiles) == []
+    assert kept.actions() == []
+
+
+# ── two slots in one run ──────────────────────────────────────────────────────────────────────────
+
+HOURLY = schedule("hour", "0 * * * *", Retention(last=3))
+SAID_AT = datetime(2026, 8, 21, 3, 5, tzinfo=UTC)
+TWO_SLOTS = """
+now: 2026-08-21 03:10:00
+pools: {{east: {{vms: {{web: {{snapshots: [{}]}}}}}}}}
+remotes: {{nas: {{vms: {{web: {{points: [
+  {{job: nightly, at: 2026-08-20 02:00:05, schedules: [night]}},
+  {{job: nightly, at: 2026-08-21 01:00:05, schedules: [hour]}}]}}}}}}}}
+"""
+
+
+def two_slots(*snapshots: str, said_at: datetime | None = SAID_AT) -> Scene:
+    """The run of the night was cancelled when the slot of the hour had come as well."""
+    wanted = wanting(job(schedule(), HOURLY))
+    cancellations = (Cancellation(RUN, said_at),)
+    world = TWO_SLOTS.format(", ".join(snapshots))
+    return Scene(replace(wanted, cancellations=cancellations), world)
+
+
+def test_a_cancel_ends_all_that_the_run_was_to_answer_when_it_was_said() -> None:
+    found = two_slots()
+    assert found.actions() == []
+    assert Reason.RUN_CANCELLED in {each.reason for each in found.plan.held}
+    found.now += timedelta(hours=1)
+    (snapshot,) = found.actions(Snapshot)
+    assert snapshot.due == datetime(2026, 8, 21, 4, tzinfo=UTC)
+
+
+def test_slots_that_came_after_the_cancel_are_owed() -> None:
+    early = two_slots(said_at=datetime(2026, 8, 21, 2, 30, tzinfo=UTC))
+    assert [each.schedules for each in early.actions(Snapshot)] == [(HOURLY.id,)]
+
+
+def test_so_are_slots_that_came_after_the_snapshot_of_the_cancelled_run() -> None:
+    found = two_slots("{job: nightly, at: 2026-08-21 02:00:05, schedules: [night]}")
+    assert [each.schedules for each in found.actions(Snapshot)] == [(HOURLY.id,)]
+    (clean,) = found.actions(CleanSnapshot)
+    assert clean.reason is Reason.RUN_CANCELLED
+    found.observed = apply(clean, found.observed, found.now)
+    assert [each.schedules for each in found.actions(Snapshot)] == [(HOURLY.id,)], "noted on it"
+
+
+def test_one_snapshot_for_both_goes_and_neither_is_answered_again() -> None:
+    found = two_slots("{job: nightly, at: 2026-08-21 03:00:05, schedules: [night, hour]}")
+    (clean,) = found.actions()
+    assert isinstance(clean, CleanSnapshot)
+    found.observed = apply(clean, found.observed, found.now)
+    assert found.actions() == []
+
+
+# ── taking it ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_taking_a_snapshot_can_be_too_slow_too() -> None:

@@ -192,7 +192,9 @@ def test_a_request_backs_up_a_vm_that_was_never_backed_up() -> None:
     assert one_snapshot(scene(asking(ASKED), "2026-08-21 15:00:10")).reason is Reason.REQUESTED
 
 
-TAKEN_FOR_IT = at("2026-08-21 15:00:02", "")
+TAKEN_FOR_IT = (
+    "{job: nightly, at: 2026-08-21 15:00:02, schedules: [], requested: 2026-08-21 15:00:00}"
+)
 
 
 def exports_after(cancelled: str, *, asked: bool) -> list[Export]:
