@@ -10,7 +10,9 @@ An action starts unless
 
 What sends one snapshot to its destinations is a *party*: it starts together, because its disks are
 read once for all. Those of it that may not start now, or whose place is busy, are left out, and
-come later by themselves; the others wait for their slots as one.
+come later by themselves; the others wait for their slots as one. Where only the picture of one
+place is older than what we did there, all of them wait for it, for a while: a quiet pool is looked
+at again within seconds, and to read its disks once more takes hours.
 
 The oldest debt always gets its turn: what it waits for, no younger one may take, and what else it
 will need is kept free for it. Only the first in each queue keeps things free, so one slow remote
@@ -53,6 +55,9 @@ from reconciler.plan.plan import Held, Plan
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.reasons import Reason, reason_of
 from reconciler.plan.restore_actions import CleanRestore
+
+_PICTURE_MAX = timedelta(minutes=1)
+"""How long a party waits for the picture of a place to catch up with what we did there."""
 
 _AFTER_SUCCESS = timedelta(minutes=1)
 """What succeeded and is wanted again at once did not do what it said: not in a tight loop."""
@@ -101,17 +106,20 @@ def decide(plan: Plan, desired: Desired, observed: Observed, now: datetime) -> A
     starts: list[tuple[Action, ...]] = []
     for party in _parties(plan.actions):
         may: dict[int, Claims] = {}
+        late: Refusal | None = None
         for index in party:
             action, claims = plan.actions[index], claims_of(plan.actions[index])
-            refusal = (
-                by_history[index]
-                or _by_age_of_view(claims, observed)
-                or backlog.refuse(action, desired)
-            )
-            if refusal is None:
+            by_view = by_history[index] is None and _by_age_of_view(claims, observed, now)
+            refusal = by_history[index] or by_view or backlog.refuse(action, desired)
+            if not refusal:
                 may[index] = claims
-            else:
-                refused[index] = refusal
+                continue
+            refused[index] = refusal
+            if by_view and by_view[2] is not None:
+                late = by_view
+        if late is not None:
+            refused.update(dict.fromkeys(may, late))
+            continue
         queued = occupancy.refuse_queued(may.values())
         if queued is not None:
             refused.update(dict.fromkeys(may, queued))
@@ -197,8 +205,11 @@ def _by_failure(attempt: Attempt, now: datetime) -> Refusal | None:
     return None
 
 
-def _by_age_of_view(claims: Claims, observed: Observed) -> Refusal | None:
-    """Refuse what was planned on a picture older than our own last change to it."""
+def _by_age_of_view(claims: Claims, observed: Observed, now: datetime) -> Refusal | None:
+    """Refuse what was planned on a picture older than our own last change to it.
+
+    until: for how long others wait for it; None if there is no picture, or it is late by too much.
+    """
     if not observed.progress.touched:
         return None
     for place, _ in claims.places:
@@ -208,7 +219,9 @@ def _by_age_of_view(claims: Claims, observed: Observed) -> Refusal | None:
         as_of = as_of_place(place, observed)
         if as_of is None or as_of <= touched_at:
             why = f"what was done on {place.kind.lower()} {place.name} is not seen yet"
-            return Reason.WAITING_FOR_OBSERVATION, why, None
+            until = touched_at + _PICTURE_MAX
+            in_time = as_of is not None and now < until
+            return Reason.WAITING_FOR_OBSERVATION, why, until if in_time else None
     return None
 
 

@@ -268,3 +268,40 @@ def test_a_party_needs_its_streams_once_beside_what_runs_already() -> None:
     busy = running((export("other", NAS, 1),))
     assert decided(estate(exports=5), busy, *party).starts == (party,)
     assert not decided(estate(exports=4), busy, *party).starts
+
+
+def after_work_on_sr(ended_ago: timedelta, seen_ago: timedelta) -> Observed:
+    """An action of ours on the SR has ended, and its pool was last seen before or after that."""
+    touched = {place: NOW - ended_ago for place, _ in claims_of(replicate("a")).places[1:]}
+    observed = seen(touched=touched)
+    view = observed.pools[WEST]
+    assert isinstance(view, PoolView)
+    pools = {**observed.pools, WEST: replace(view, as_of=NOW - seen_ago)}
+    return replace(observed, pools=pools)
+
+
+def test_a_party_waits_for_a_picture_that_is_late_by_little() -> None:
+    party = export("a"), replicate("a")
+    observed = after_work_on_sr(timedelta(seconds=5), timedelta(seconds=20))
+    admission = decided(estate(), observed, *party, export("b"))
+    assert admission.starts == ((export("b"),),), "others go on"
+    assert [each.reason for each in admission.waiting] == [Reason.WAITING_FOR_OBSERVATION] * 2
+    assert admission.wake_at == NOW + timedelta(seconds=55)
+    fresh = after_work_on_sr(timedelta(seconds=5), timedelta(seconds=1))
+    assert decided(estate(), fresh, *party).starts == (party,), "each disk is read once"
+
+
+def test_a_picture_that_does_not_come_is_not_waited_for_for_ever() -> None:
+    party = export("a"), replicate("a")
+    observed = after_work_on_sr(timedelta(minutes=1), timedelta(minutes=2))
+    admission = decided(estate(), observed, *party)
+    assert admission.starts == ((export("a"),),)
+    assert admission.wake_at is None
+
+
+def test_who_waits_for_something_else_is_not_waited_for() -> None:
+    failed = Attempt(NOW, False, 1, NOW + timedelta(minutes=5), "XapiError", "no")
+    observed = after_work_on_sr(timedelta(seconds=5), timedelta(seconds=20))
+    progress = replace(observed.progress, ended={id_of(replicate("a")): failed})
+    admission = decided(estate(), replace(observed, progress=progress), export("a"), replicate("a"))
+    assert admission.starts == ((export("a"),),)
