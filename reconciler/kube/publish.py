@@ -22,7 +22,7 @@ from reconciler.kube.api import KubeApi
 from reconciler.kube.errors import Busy, Conflict, KubeError, Missing, Unreachable
 from reconciler.kube.events import News, news_of
 from reconciler.kube.listening import Listening
-from reconciler.kube.objects import Raw, conditions_in
+from reconciler.kube.objects import Raw, conditions_in, version_of
 from reconciler.kube.resources import resource_of
 from reconciler.kube.shelf import Read, Shelved
 from reconciler.latest import Latest
@@ -35,6 +35,7 @@ from reconciler.units import parse_size
 log = structlog.get_logger(__name__)
 
 _WRITES_AT_ONCE = 8
+_WRITES_PER_ROUND = 200  # so that what was overtaken by the truth is not written any more
 _PAUSE_S = 1.0  # between rounds: however fast reports come, an object is written once per second
 _RETRY_S = 5.0
 _REFUSED_RETRY_S = 60.0  # what the server does not accept it will not accept in a moment
@@ -67,6 +68,7 @@ class Publisher:
         self._ended = ended
         self._clock = clock
         self._not_before: dict[Identity, float] = {}
+        self._written: dict[Identity, Raw] = {}
         self._said: tuple[
             Report | None,
             Mapping[JobName, NotedRun],
@@ -81,32 +83,48 @@ class Publisher:
             mailbox.ring(bell)
         while True:
             bell.clear()
-            await self._round()
+            if await self._round():
+                continue  # with what is true by now: a report may have come meanwhile
             await asyncio.sleep(_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S if self._not_before else None):
                     await bell.wait()
 
-    async def _round(self) -> None:
+    async def _round(self) -> bool:
+        """Write some of what is to be written; say whether there is more."""
         report, shelved = self._report.value, self._shelved.value
         objects = self._listening.objects.value
         if report is None or objects is None or report.desired is not shelved.desired:
-            return  # another report is on its way
+            return False  # another report is on its way
         declared = [identity for identity in shelved.read if identity in objects]
         statuses = await self._statuses_of(report, declared)
         now = asyncio.get_running_loop().time()
         for identity, until in list(self._not_before.items()):
             if until <= now or identity not in objects:
                 del self._not_before[identity]
-        turn = asyncio.Semaphore(_WRITES_AT_ONCE)
+        for identity in self._written.keys() - objects.keys():
+            del self._written[identity]
+        turn, writes = asyncio.Semaphore(_WRITES_AT_ONCE), 0
         async with asyncio.TaskGroup() as group:
             for identity, status in statuses.items():
                 if identity in self._not_before:
                     continue
-                raw, read = objects[identity], shelved.read[identity]
+                raw, read = self._newest(identity, objects[identity]), shelved.read[identity]
                 patch = patch_of(raw, read, status, self._clock.now())
                 if patch:
                     group.create_task(self._write(turn, identity, raw, patch, status))
+                    writes += 1
+                if writes == _WRITES_PER_ROUND:
+                    return True
+        return False
+
+    def _newest(self, identity: Identity, raw: Raw) -> Raw:
+        """Return an object as we wrote it, until it is seen so or newer."""
+        written = self._written.get(identity)
+        if written is not None and version_of(written) > version_of(raw):
+            return written
+        self._written.pop(identity, None)
+        return raw
 
     async def _statuses_of(
         self, report: Report, declared: Sequence[Identity]
@@ -151,6 +169,7 @@ class Publisher:
                 self._not_before[identity] = loop.time() + _REFUSED_RETRY_S
                 return
         log.debug("status written", object=str(identity), fields=sorted(patch))
+        self._written[identity] = written
         self._listening.take(written)
         for news in news_of(raw, status):
             with suppress(asyncio.QueueFull):
