@@ -13,6 +13,7 @@ from reconciler.desired.envelope import Fields
 
 _Count = Annotated[int, WithJsonSchema({"type": "integer", "format": "int32", "minimum": 0})]
 _Generation = Annotated[int, WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0})]
+_Bytes = Annotated[int, WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0})]
 _Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -163,7 +164,6 @@ class ResolvedPoint(Fields):
     name: str | None = Field(None, description="VM and stamp.")
     vm: str | None = Field(None, description="Uuid of the VM as it was backed up.")
     stamp: str | None = Field(None, description="When it was taken.")
-    remote: str | None = Field(None, description="Where it is read from.")
 
 
 class RestoredVm(Fields):
@@ -183,7 +183,24 @@ class RestoreStatus(_Status):
 class RunVms(Fields):
     """The VMs of the run."""
 
-    summary: str | None = Field(None, description="Those that have their points, of all: 41/42.")
+    summary: str | None = Field(None, description="Those that have a point, of all: 41/42.")
+    matched: _Count | None = Field(None, description="VMs that the run is of.")
+    done: _Count | None = Field(None, description="Those that have a point of it.")
+
+
+class RunResult(Fields):
+    """What became of one step of the run."""
+
+    vm: str | None = Field(None, description="Uuid of the VM.")
+    vm_name: str | None = Field(None, description="As the pool calls it.")
+    action: str | None = Field(None, description="What was done: snapshot, export, replicate …")
+    destination: str | None = Field(None, description="Where to.")
+    outcome: str | None = Field(None, description="How it ended, once it has.")
+    start_time: _Time | None = Field(None, description="When it began.")
+    completion_time: _Time | None = Field(None, description="When it ended.")
+    bytes: _Bytes | None = Field(None, description="What was sent.")
+    reason: str | None = Field(None, description="A code: docs/operations.md.")
+    message: str | None = Field(None, description="The same for a person.")
 
 
 class RunStatus(_Status):
@@ -193,6 +210,9 @@ class RunStatus(_Status):
     vms: RunVms | None = None
     start_time: _Time | None = Field(None, description="When it began.")
     completion_time: _Time | None = Field(None, description="When it ended.")
+    results: tuple[RunResult, ...] | None = Field(
+        None, description="Of its steps, those that failed first; fifty at most."
+    )
 
 
 class Blocked(Fields):
@@ -202,11 +222,34 @@ class Blocked(Fields):
     message: str | None = Field(None, description="The same for a person.")
 
 
+class ChainStatus(Fields):
+    """What lies of the VM at one destination."""
+
+    destination: str | None = Field(None, description="A remote, or an SR.")
+    state: str | None = Field(None, description="Ok, Broken, Empty, Unknown.")
+    points: _Count | None = Field(None, description="Restore points there.")
+    length: _Count | None = Field(None, description="Files that the newest of them depends on.")
+    newest: _Time | None = Field(None, description="When the newest was taken.")
+
+
+class ReferenceSnapshot(Fields):
+    """The snapshot on the pool that the next delta can be taken to."""
+
+    snapshot: str | None = Field(None, description="Its uuid.")
+    stamp: str | None = Field(None, description="When it was taken.")
+
+
 class ProtectedVmStatus(_Status):
     """How the VM stands."""
 
     vm_name: str | None = Field(None, description="As the pool calls it.")
+    pool: str | None = Field(None, description="The XenPool that it is on.")
     state: str | None = Field(None, description="Protected, Due, Held, New, Unknown, Suspended.")
     last_success_time: _Time | None = Field(None, description="Of its newest restore point.")
+    point_count: _Count | None = Field(None, description="Restore points of it, everywhere.")
+    chains: tuple[ChainStatus, ...] | None = Field(
+        None, description="What lies of it at each destination."
+    )
+    reference: ReferenceSnapshot | None = None
     behind_since: _Time | None = Field(None, description="The slot that it still owes a point.")
     blocked_by: tuple[Blocked, ...] | None = Field(None, description="What is in the way.")
