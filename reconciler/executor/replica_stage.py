@@ -23,6 +23,7 @@ from reconciler.executor.replicas import points_of
 from reconciler.executor.vm_config import Record
 from reconciler.ids import DiskSnapshotUuid, DiskUuid
 from reconciler.observed.replica_marks import (
+    IMPORTING,
     ReplicaMarks,
     read_origin,
     read_point,
@@ -38,7 +39,6 @@ from reconciler.xapi.records import VmRecord
 from reconciler.xapi.tasks import run_async
 
 _CLONE_S = 1800.0
-IMPORTING = "[Importing…]"
 
 
 @dataclass(slots=True)

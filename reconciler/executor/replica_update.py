@@ -20,12 +20,13 @@ import structlog
 from reconciler.executor.pool_objects import destroy_disk, destroy_vm, disks_of, is_held, read_vm
 from reconciler.executor.refusal import Refused
 from reconciler.executor.replica_config import configure, replace_interfaces, replace_tpms
-from reconciler.executor.replica_stage import IMPORTING, Stage, attach, without_identity
+from reconciler.executor.replica_stage import Stage, attach, without_identity
 from reconciler.executor.vm_config import Record
 from reconciler.ids import DiskUuid
 from reconciler.observed.marks import DATETIME_KEY, SOURCE_KEY
 from reconciler.observed.pool import PowerState
 from reconciler.observed.replica_marks import (
+    IMPORTING,
     DiskOrigin,
     is_ours,
     read_point,

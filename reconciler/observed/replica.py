@@ -61,6 +61,7 @@ class Replica:
     is the point; None if the replica itself is. clean: the replica's disks are as that snapshot
     left them and it is halted, so that the difference to it can be written into them. ours: made by
     us; what another tool made under the job's id is a point as well, and is left to that tool.
+    importing: the replica's name says that a transfer goes on.
     """
 
     sr: SrUuid
@@ -77,3 +78,4 @@ class Replica:
     clean: bool = True
     state: ReplicaState = ReplicaState.WHOLE
     ours: bool = True
+    importing: bool = False

@@ -55,6 +55,8 @@ from reconciler.observed.marks import (
 
 _IN_THE_MAKING = "19700101T000000Z"  # Xen Orchestra's, so that what is left over sorts first
 _NAME_MAX = 256
+IMPORTING = "[Importing…]"
+"""Begins the name of whatever a transfer goes into: Xen Orchestra's word."""
 _STAGING = re.compile(
     rf"\[Importing…\] reconciler ({UUID.pattern}) ({UUID.pattern}) ({STAMP.pattern})"
 )
@@ -163,7 +165,12 @@ def is_ours(other_config: Mapping[str, str], of: str) -> bool:
 
 def staging_name(job: JobId, vm: VmUuid, stamp: Stamp) -> str:
     """The label of what is made and cannot be marked in the same call."""
-    return f"[Importing…] reconciler {job} {vm} {stamp}"
+    return f"{IMPORTING} reconciler {job} {vm} {stamp}"
+
+
+def replica_name(vm_name: str, job: str) -> str:
+    """The label of a replica between two transfers, as Xen Orchestra has it."""
+    return f"{vm_name} - {job}"
 
 
 def _is_copy(other_config: Mapping[str, str], of: str) -> bool:

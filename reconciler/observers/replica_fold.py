@@ -8,6 +8,7 @@ from reconciler.ids import DiskSnapshotUuid, SnapshotUuid, SrUuid, VmUuid, insta
 from reconciler.observed.pool import PowerState
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.replica_marks import (
+    IMPORTING,
     ReplicaMarks,
     is_ours,
     read_origin,
@@ -75,6 +76,7 @@ def _updated(tables: PoolTables, record: VmRecord, marks: ReplicaMarks) -> Repli
         live.uuid if live is not None else record.uuid,
         snapshot=SnapshotUuid(record.uuid),
         clean=live is not None and is_untouched(live),
+        importing=live is not None and live.name.startswith(IMPORTING),
     )
 
 
@@ -91,6 +93,7 @@ def _replica(
     *,
     snapshot: SnapshotUuid | None = None,
     clean: bool = True,
+    importing: bool = False,
     state: ReplicaState = ReplicaState.WHOLE,
 ) -> Replica:
     return Replica(
@@ -106,6 +109,7 @@ def _replica(
         snapshot=snapshot,
         disks=_disks(tables, record),
         clean=clean,
+        importing=importing,
         state=state,
         ours=state is ReplicaState.INTERRUPTED or is_ours(record.other_config, record.uuid),
     )

@@ -272,7 +272,11 @@ class PruneReplica:
 
 @dataclass(frozen=True, slots=True)
 class CleanReplica:
-    """Remove what an interrupted replication left: never anything that is a restore point."""
+    """Remove what an interrupted replication left: never anything that is a restore point.
+
+    rename: a replica that has points stays, and only gets this name, instead of one that says that
+    a transfer goes on; "" for what goes.
+    """
 
     verb: ClassVar[str] = "clean"
     destructive: ClassVar[bool] = False
@@ -286,6 +290,7 @@ class CleanReplica:
     due: datetime
     reason: Reason
     sr_name: str = ""
+    rename: str = ""
 
 
 GIVEN_UP = frozenset({Reason.RUN_CANCELLED, Reason.TIMED_OUT})

@@ -194,8 +194,9 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
             what = f"{_time(instant_of(action.stamp))} on {where}"
             return _Line("-", "prune", name, what, "", action.reason)
         case CleanReplica():
-            what = f"a replica on {sr_name(action.target_pool, action.sr, action.sr_name)}"
-            return _Line("-", "clean", name, what, "", action.reason)
+            which = "the name of a replica" if action.rename else "a replica"
+            what = f"{which} on {sr_name(action.target_pool, action.sr, action.sr_name)}"
+            return _Line("~" if action.rename else "-", "clean", name, what, "", action.reason)
         case Merge():
             what = f"{_point(action.target)} into {_point(action.source)} on {action.remote}"
             size = f"~{render_size(action.data_bytes)}"

@@ -8,12 +8,14 @@ answers its slot, and nothing else.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reconciler.desired.state import JobMode
 from reconciler.ids import DiskSnapshotUuid, PoolName, Stamp, VmUuid
 from reconciler.observed.pool import DiskSnapshot, PoolView
 from reconciler.observed.progress import PlaceKind
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState
+from reconciler.observed.replica_marks import replica_name
 from reconciler.plan.actions import CleanReplica, DiskExport, ExportKind, PruneReplica
 from reconciler.plan.draft import Draft
 from reconciler.plan.lineage import has_base, keeps_failing
@@ -162,18 +164,26 @@ def _prune(scope: Scope, target: Target, point: Replica, *, with_replica: bool) 
 
 
 def clean_interrupted(world: World, pool: PoolName, view: PoolView, draft: Draft) -> None:
-    """Plan to remove what interrupted replications of our jobs left, where none is under way."""
+    """Plan to remove what interrupted replications of our jobs left, where none is under way.
+
+    One that ended as a replica's disks changed over left all points, and a name that is not true.
+    """
+    renamed: set[VmUuid] = set()
     for replica in view.replicas:
-        if replica.state is ReplicaState.WHOLE:
+        is_whole = replica.state is ReplicaState.WHOLE
+        if is_whole and not (replica.importing and replica.ours and replica.clean):
             continue
         job = world.jobs_by_id.get(replica.job)
         if job is None or job.suspend or job.id in world.desired.protected_jobs:
             continue
-        beside = world.replicas(view, replica.sr, replica.vm)
-        if world.mode_on_sr(pool, replica.sr, replica.vm) is None and _is_left_over(
-            replica, beside
-        ):
-            draft.do(_clean(pool, view.sr_name(replica.sr), replica))
+        if world.mode_on_sr(pool, replica.sr, replica.vm) is not None:
+            continue
+        clean = _clean(pool, view.sr_name(replica.sr), replica)
+        if is_whole and replica.replica not in renamed:
+            renamed.add(replica.replica)
+            draft.do(replace(clean, rename=replica_name(replica.vm_name, job.name)))
+        elif _is_left_over(replica, world.replicas(view, replica.sr, replica.vm)):
+            draft.do(clean)
 
 
 def _is_left_over(replica: Replica, beside: Iterable[Replica]) -> bool:

@@ -154,8 +154,7 @@ async def test_runs_end_at_any_moment(tmp_path: Path) -> None:
                     assert world.labs["east"].transfers.since(silent_since) == ()
                 set_pace(world, 0)
                 await world.settled(world.clock.now())
-                # A replica whose point stands may keep the label of the making until the next run.
-                assert left_over(world, "[Importing…] reconciler") == []
+                assert left_over(world, "[Importing…]") == []
                 ended = await world.run_ended(run)
                 assert ended in ends, world.tries_of(run)
                 ends[ended] += 1

@@ -73,6 +73,14 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
             return _with_replica(observed, action, now, copied)
         case act.PruneReplica():
             return _without_replica(observed, action, now)
+        case act.CleanReplica() if action.rename:
+            view = _pool_of(observed, action.target_pool)
+            named = tuple(
+                replace(each, importing=False) if each.replica == action.replica else each
+                for each in view.replicas
+            )
+            assert named != view.replicas, "renamed something that had its name"
+            return _with_pool(observed, replace(view, replicas=named, as_of=now))
         case act.CleanReplica():
             view = _pool_of(observed, action.target_pool)
             gone = [each for each in view.replicas if each.replica == action.replica]

@@ -298,11 +298,13 @@ def _replicas(
     """Points of one VM and job on one SR; some of a replica that another took the place of."""
     found = []
     kind = draw(st.sampled_from(("Updated", "Updated", "Copied")))
-    of, clean = "first", draw(st.integers(0, 3)) > 0
+    of, clean, importing = "first", draw(st.integers(0, 3)) > 0, draw(_rarely)
     for part in parts:
         if draw(_rarely):
             of, clean = "second", True
         copy = {"kind": "Copied"} if kind == "Copied" else {"of": of, "clean": clean}
+        if kind == "Updated":
+            copy["importing"] = importing
         if draw(_rarely):
             copy |= {"theirs": True} if kind == "Copied" else {"theirs": True, "of": "theirs"}
         if draw(st.booleans()):

@@ -251,6 +251,7 @@ def _replica(pool: str, part: Mapping[str, Any], names: Names) -> Replica:
         clean=part.get("clean", True),
         state=ReplicaState.INTERRUPTED if part.get("interrupted") else ReplicaState.WHOLE,
         ours=not part.get("theirs", False),
+        importing=part.get("importing", False),
     )
 
 

@@ -27,7 +27,7 @@ from reconciler.executor.vm_config import Record
 from reconciler.executor.vm_records import collect
 from reconciler.ids import DiskSnapshotUuid, Stamp, instant_of
 from reconciler.observed.marks import CONTENT_KEY
-from reconciler.observed.replica_marks import DiskOrigin, ReplicaMarks, is_ours
+from reconciler.observed.replica_marks import DiskOrigin, ReplicaMarks, is_ours, replica_name
 from reconciler.plan.actions import DiskExport, ExportKind, Replicate, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.transfer.import_sink import ImportSink
@@ -121,7 +121,7 @@ def _labels(action: Replicate, source: Source, read_bytes: int) -> Labels:
         f"last replication: {when} {render_size(read_bytes)} read",
     ]
     return Labels(
-        replica=f"{action.vm_name} - {action.job}",
+        replica=replica_name(action.vm_name, action.job),
         point=f"{action.vm_name} - {action.job}{schedule} {action.stamp}",
         description=" -- ".join(word for word in words if word),
     )

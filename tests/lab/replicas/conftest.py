@@ -24,6 +24,7 @@ from reconciler.ids import (
 )
 from reconciler.observed.marks import read_marks
 from reconciler.observed.replica import ReplicaKind, ReplicaState
+from reconciler.observed.replica_marks import replica_name
 from reconciler.observers.pool_fold import PoolFold
 from reconciler.observers.pool_tables import WANTED
 from reconciler.plan.actions import (
@@ -175,6 +176,9 @@ class Site:
         for left in (await self.view()).replicas:
             if left.state is ReplicaState.INTERRUPTED:
                 await self.carry_out(self.clean_of(left))
+            elif left.importing and left.clean:
+                rename = replica_name("web", "nightly")
+                await self.carry_out(replace(self.clean_of(left), rename=rename))
 
     def clean_of(self, left) -> CleanReplica:
         return CleanReplica(

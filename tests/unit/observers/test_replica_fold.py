@@ -186,6 +186,16 @@ def test_a_point_of_another_tool_is_one_and_not_ours(target):
     assert second.schedules == (ScheduleId("nightly"),)
 
 
+def test_a_replica_that_is_called_unfinished_is_seen_as_such(target):
+    target.replica(name_label="[Importing…] web")
+    target.point("point")
+    (seen,) = target.view().replicas
+    assert seen.importing
+    target.put("VM", "target", name_label="web - nightly")
+    (seen,) = target.view().replicas
+    assert not seen.importing
+
+
 def test_what_did_not_end_is_shown_as_interrupted(target):
     target.vm("begun", other_config=write_unfinished(marks(), uuid_of("begun"), {}))
     name = staging_name(JOB, VM, Stamp("20260103T000000Z"))
