@@ -19,6 +19,7 @@ from reconciler.executor.executor import Executor
 from reconciler.executor.hands import Hands, OwnHands
 from reconciler.executor.records import Records
 from reconciler.executor.run_keeper import RunKeeper, RunLines
+from reconciler.executor.run_pictures import RunPicture
 from reconciler.executor.transfers import Transfer
 from reconciler.ids import JobName
 from reconciler.latest import Latest
@@ -45,7 +46,7 @@ class Reconciler:
     records: path of the history file, None for none that lasts. owner: names this process in it.
     lines: where the log's lines of runs arrive, to be kept with the history. permit: asked right
     before anything on a pool or remote is changed; None: it always may be. hands: given this
-    process's own, says who carries actions out.
+    process's own, says who carries actions out. runs: where a door follows them; None: none does.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Reconciler:
         lines: RunLines | None = None,
         permit: Permit | None = None,
         hands: Callable[[Hands], Hands] = lambda own: own,
+        runs: Latest[tuple[RunPicture, ...] | None] | None = None,
     ) -> None:
         self._desired = desired
         self._clock = clock
@@ -79,7 +81,13 @@ class Reconciler:
             clock,
         )
         self._keeper = RunKeeper(
-            self._loop.report, self._records, self._executor.transfers, self._tally, clock, lines
+            self._loop.report,
+            self._records,
+            self._executor.transfers,
+            self._tally,
+            clock,
+            lines,
+            runs,
         )
 
     @property

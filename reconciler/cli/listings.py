@@ -13,6 +13,7 @@ from reconciler.observed.pool import PoolView, Vm
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.status.conditions import Condition, ConditionType
+from reconciler.status.protected import protections
 from reconciler.status.report import Report
 from reconciler.status.standing import JobStanding, VmStanding, VmState
 from reconciler.units import render_size
@@ -238,6 +239,7 @@ def destination_text(destination: Destination) -> str:
 
 def vms(report: Report) -> Listing:
     """Every VM of every pool, once for each job that chooses it, and those that none chooses."""
+    told = {(each.job, each.vm): dict(each.fields) for each in protections(report)}
     chosen: dict[VmUuid, list[VmStanding]] = {}
     for standing in (vm for job in report.standings for vm in job.vms):
         chosen.setdefault(standing.vm, []).append(standing)
@@ -255,7 +257,14 @@ def vms(report: Report) -> Listing:
         ),
         narrow=6,
         rows=[_vm_row(*each) for each in found],
-        items=[vm_dict(*each) for each in found],
+        items=[
+            {
+                **vm_dict(pool, vm, standing),
+                # as a ProtectedVM says it in a cluster
+                "protection": told[standing.job, vm.uuid] if standing else None,
+            }
+            for pool, vm, standing in found
+        ],
         names=list(dict.fromkeys(vm.uuid for _, vm, _ in found)),
     )
 

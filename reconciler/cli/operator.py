@@ -18,7 +18,7 @@ from reconciler.cli.listening import listening, version
 from reconciler.cli.options import Listen, State
 from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
-from reconciler.desired.manifest import KINDS
+from reconciler.desired.manifest import KINDS, PROTECTED
 from reconciler.kube.job_body import TemplateInvalid, WorkerTemplate
 from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials, NoLogin
@@ -66,6 +66,10 @@ def operator(
             help="A PodTemplateSpec for the pods of KubernetesJobs, with a container named worker.",
         ),
     ] = None,
+    protected_vms: Annotated[
+        bool,
+        typer.Option(help="Keep a ProtectedVM object for each VM of each job."),
+    ] = True,
     state: State = None,
     listen: Listen = None,
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "json",
@@ -100,7 +104,10 @@ def operator(
     async def serve() -> ExitCode:
         at_work = Operator(
             credentials,
-            Scope(tuple(KINDS), tuple(dict.fromkeys(namespace or ()))),
+            Scope(
+                (*KINDS, *([PROTECTED] if protected_vms else [])),
+                tuple(dict.fromkeys(namespace or ())),
+            ),
             clock,
             home=at_home,
             records=place.records,

@@ -41,6 +41,8 @@ from reconciler.ids import UUID, RunId, Stamp, instant_of
 
 POOL, REMOTE, JOB = "XenPool", "BackupRemote", "BackupJob"
 RESTORE, RUN = "Restore", "BackupRun"
+PROTECTED = "ProtectedVM"
+"""Only the operator writes these: no manifest is of this kind."""
 Spec: TypeAlias = PoolSpec | RemoteSpec | JobSpec | RestoreSpec | RunSpec
 KINDS: dict[str, type[Spec]] = {
     POOL: PoolSpec,
@@ -58,7 +60,7 @@ _LATER = {
     "BackupPreset": "YAML anchors work within a file",
     "FreezeWindow": "use spec.suspend of BackupJob",
     "NotificationTarget": "watch logs and exit codes for now",
-    "ProtectedVM": "the operator writes these; remove it, nothing is lost",
+    PROTECTED: "the operator writes these; remove it, nothing is lost",
     "RestorePoint": "",
     "List": "write documents one after the other, with --- between them",
 }

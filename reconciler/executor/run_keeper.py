@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,8 @@ from structlog.contextvars import get_contextvars
 
 from reconciler.clock import Clock
 from reconciler.executor.outcomes import state_of
-from reconciler.executor.records import Records
+from reconciler.executor.records import Records, Try
+from reconciler.executor.run_pictures import CLOSED_MAX, RunPicture, picture_of
 from reconciler.executor.run_records import RunRecords
 from reconciler.executor.transfers import Transfers
 from reconciler.ids import JobName, RunId, ScheduleId
@@ -71,7 +72,8 @@ _NOT_FIELDS = frozenset({"event", "level", "timestamp", "exc_info", RUN_KEY})
 class RunKeeper:
     """Follows reports until cancelled. ended: the newest run of each job that has ended.
 
-    transfers: what is moving; lines: None keeps no log.
+    transfers: what is moving; lines: None keeps no log. pictures: where a door follows runs that
+    are open, and those that ended lately; None: none does.
     """
 
     def __init__(
@@ -82,7 +84,10 @@ class RunKeeper:
         tally: Latest[Tally],
         clock: Clock,
         lines: RunLines | None = None,
+        pictures: Latest[tuple[RunPicture, ...] | None] | None = None,
     ) -> None:
+        self._pictures = pictures
+        self._closed: dict[RunId, RunPicture] = {}
         self._report = report
         self._records = records
         self._runs = RunRecords(records)
@@ -111,6 +116,7 @@ class RunKeeper:
                     await self._note(report)
                 if loop.time() >= look_at:  # however often reports come
                     await self._note_progress()
+                    await self._show(report)
                     look_at = loop.time() + _LOOK_S
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(look_at):
@@ -123,6 +129,21 @@ class RunKeeper:
         await self._records.progress(self._transfers.rows())
         if self._lines is not None:
             await self._runs.add_lines(self._lines.take())
+
+    async def _show(self, report: Report | None) -> None:
+        """Put the pictures where a door looks, if any is another."""
+        if self._pictures is None or report is None or not report.is_whole:
+            return
+        shown = [picture_of(row, await self._runs.tries_of(row.id)) for row in self._open.values()]
+        pictures = (*self._closed.values(), *shown)
+        if pictures != self._pictures.value:
+            self._pictures.put(pictures)
+
+    def _keep_closed(self, picture: RunPicture) -> None:
+        self._closed.pop(picture.row.id, None)
+        self._closed[picture.row.id] = picture
+        for run in list(self._closed)[:-CLOSED_MAX]:
+            del self._closed[run]
 
     async def _note(self, report: Report) -> None:
         self._tally.put(self._tally.value.of_jobs(report.desired.jobs.keys()))
@@ -197,6 +218,7 @@ class RunKeeper:
             vms=max(row.vms, len(run.vms)),
         )
         if row != known:
+            self._closed.pop(run.run, None)  # it goes on
             self._open[run.run] = row
             await self._runs.put(row)
 
@@ -209,9 +231,10 @@ class RunKeeper:
         now = self._clock.now()
         seconds = (now - row.opened_at).total_seconds()
         self._tally.put(self._tally.value.after_run(row.job, row.cause, state, seconds))
-        await self._put_ended(replace(row, state=state, why=why, closed_at=now))
+        await self._put_ended(replace(row, state=state, why=why, closed_at=now), tries)
 
-    async def _put_ended(self, row: NotedRun) -> None:
+    async def _put_ended(self, row: NotedRun, tries: Sequence[Try] = ()) -> None:
+        self._keep_closed(picture_of(row, tries))
         await self._runs.put(row)
         known = self.ended.value.get(row.job)
         if known is None or known.due <= row.due:

@@ -21,6 +21,7 @@ from reconciler.desired.document import (
     SequenceNode,
 )
 from reconciler.desired.envelope import GROUP
+from reconciler.desired.manifest import RESTORE, RUN
 
 Raw = Mapping[str, Any]
 
@@ -60,6 +61,19 @@ def conditions_in(raw: Raw) -> list[Mapping[str, Any]]:
 def is_leaving(raw: Raw) -> bool:
     """Say whether it is deleted, and only there until somebody's finalizer is gone."""
     return bool(raw["metadata"].get("deletionTimestamp"))
+
+
+def is_over(raw: Raw) -> bool:
+    """Say whether it asks for something once, and has it: then it asks for nothing any more.
+
+    This much of a status is read, and no more. A pool that was set up anew remembers no restore,
+    and a VM that a job chooses since owes nothing to a run of last month.
+    """
+    if raw["kind"] not in (RESTORE, RUN):
+        return False
+    found = (raw.get("status") or {}).get("conditions") or ()
+    over = ("Complete",) if raw["kind"] == RESTORE else ("Complete", "Failed")
+    return any(each.get("type") in over and each.get("status") == "True" for each in found)
 
 
 def manifest_of(raw: Raw) -> dict[str, Any]:

@@ -17,10 +17,12 @@ import structlog
 
 from reconciler.assembly import Reconciler
 from reconciler.clock import Clock
+from reconciler.desired.manifest import PROTECTED
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired
 from reconciler.executor.hands import Hands
 from reconciler.executor.run_keeper import RunLines
+from reconciler.executor.run_pictures import RunPicture
 from reconciler.kube.api import KubeApi
 from reconciler.kube.election import Elector
 from reconciler.kube.events import Events
@@ -29,7 +31,9 @@ from reconciler.kube.jobs import JobHands
 from reconciler.kube.lease import KubeLease
 from reconciler.kube.listening import Listening, Scope
 from reconciler.kube.login import Credentials
+from reconciler.kube.protected import ProtectedObjects
 from reconciler.kube.publish import Publisher
+from reconciler.kube.runs import RunObjects
 from reconciler.kube.secrets import Secrets
 from reconciler.kube.shelf import Shelf, Shelved
 from reconciler.latest import Latest
@@ -83,6 +87,7 @@ class Operator:
         self.shelved: Latest[Shelved] = Latest(Shelved())
         self.desired: Latest[Desired] = Latest(Desired())
         self.reconciler: Reconciler | None = None
+        self._keeps_protected = PROTECTED in scope.kinds
         self._listening = Listening(self.api, credentials, scope)
         self._secrets = Secrets(self.api)
         self._clock = clock
@@ -119,6 +124,7 @@ class Operator:
 
         To be begun once `shelved` has a first value of the cluster's.
         """
+        pictures: Latest[tuple[RunPicture, ...] | None] = Latest(None)
         reconciler = self.reconciler = Reconciler(
             self.desired,
             self._clock,
@@ -128,7 +134,10 @@ class Operator:
             lines=self._lines,
             permit=self._permit,
             hands=self._hands,
+            runs=pictures,
         )
+        runs = RunObjects(self.api, self._listening, reconciler.report, pictures, self._clock)
+        protected = ProtectedObjects(self.api, self._listening, reconciler.report, self._clock)
         publisher = Publisher(
             self.api,
             self._listening,
@@ -142,6 +151,9 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(publisher.run(), name="publisher")
                 group.create_task(events.run(), name="events")
+                group.create_task(runs.run(), name="runs")
+                if self._keeps_protected:
+                    group.create_task(protected.run(), name="protected VMs")
                 group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
                 await reconciler.run()
         finally:

@@ -186,7 +186,7 @@ def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[
         return {}
     should: dict[str, Any] = {
         "observedGeneration": read.generation,
-        "conditions": _merged(conditions_in(raw), status.conditions, read.generation, now),
+        "conditions": laid_over(conditions_in(raw), status.conditions, read.generation, now),
         **status.fields,
     }
     if not any(each.type is ConditionType.STALLED for each in status.conditions):
@@ -194,7 +194,7 @@ def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[
     return {
         key: _difference(has.get(key), value)
         for key, value in should.items()
-        if has.get(key) != _without_nulls(value) and not _is_nearly(key, has.get(key), value)
+        if has.get(key) != without_nulls(value) and not _is_nearly(key, has.get(key), value)
     }
 
 
@@ -216,13 +216,14 @@ def _difference(has: object, value: object) -> object:
     return {**gone, **{key: _difference(has.get(key), inner) for key, inner in value.items()}}
 
 
-def _without_nulls(value: object) -> object:
+def without_nulls(value: object) -> object:
+    """Return what the server keeps of a value."""
     if isinstance(value, Mapping):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return value
 
 
-def _merged(
+def laid_over(
     before: list[Mapping[str, Any]],
     conditions: tuple[Condition, ...],
     generation: int,

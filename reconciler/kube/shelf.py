@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.desired.document import Document, Identity, ManifestFile
-from reconciler.desired.manifest import Manifest, read_manifest
+from reconciler.desired.manifest import KINDS, Manifest, read_manifest
 from reconciler.desired.resolve import Good, resolve
 from reconciler.desired.state import Desired
 from reconciler.kube.objects import (
@@ -18,6 +18,7 @@ from reconciler.kube.objects import (
     document_of,
     generation_of,
     is_leaving,
+    is_over,
     version_of,
 )
 
@@ -84,7 +85,7 @@ class Shelf:
 
     def _parse(self, objects: Mapping[Identity, Raw]) -> Iterator[tuple[Identity, _Parsed]]:
         for identity, raw in objects.items():
-            if is_leaving(raw):
+            if identity.kind not in KINDS or is_leaving(raw) or is_over(raw):
                 continue
             known, version = self._parsed.get(identity), version_of(raw)
             if known is not None and known.version == version:

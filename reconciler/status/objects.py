@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.desired.document import Identity, Plain
-from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE
+from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE, RUN
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired, Job
 from reconciler.ids import JobName
@@ -73,10 +73,12 @@ def object_statuses(
         problems[problem.object].append(problem)
     statuses = {}
     for identity in declared:
+        mistakes = problems.get(str(identity))
+        if identity.kind == RUN and mistakes:  # all else is told from what is noted of runs
+            statuses[identity] = ObjectStatus(invalid_conditions(mistakes))
         if identity.kind not in TOLD:
             continue
         status = found.get(identity)
-        mistakes = problems.get(str(identity))
         if status is None:
             status = ObjectStatus(invalid_conditions(mistakes or ()))
         elif mistakes and identity.kind != JOB:  # a job's own conditions say so

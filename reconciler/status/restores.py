@@ -55,7 +55,8 @@ def restore_standings(report: Report) -> Iterator[RestoreStanding]:
             yield RestoreStanding(restore, conditions, looked_at=False)
             continue
         record = view.restores.get(restore.id) if isinstance(view, PoolView) else None
-        if record is not None and record.made is not None and _is_as_asked(restore, record):
+        is_running = intent_of(restore) in report.progress.running
+        if record and record.made and _is_as_asked(restore, record) and not is_running:
             yield RestoreStanding(restore, _done(record), _fields(view, record))
         else:
             yield RestoreStanding(restore, _open(restore, report), _fields(view, record))

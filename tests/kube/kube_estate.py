@@ -15,7 +15,7 @@ import kopf
 from clusters import Kubectl, Namespace
 
 from reconciler.clock import SystemClock
-from reconciler.desired.manifest import KINDS
+from reconciler.desired.manifest import KINDS, PROTECTED
 from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials
 from reconciler.kube.operator import Operator
@@ -181,7 +181,7 @@ async def working(credentials: Credentials, namespace: str, root: Path) -> Async
     """Run an operator in this process for the namespace."""
     operator = Operator(
         credentials,
-        Scope(tuple(KINDS), (namespace,)),
+        Scope((*KINDS, PROTECTED), (namespace,)),
         SystemClock(),
         records=root / "history.sqlite",
         owner="tests",

@@ -1,0 +1,239 @@
+"""BackupRun objects, kept from what is noted of runs: one for each, asked for or not.
+
+An object that a person made is the run that it asks for: its status is kept, and nothing else. For
+other runs one is made, called `<job>-<stamp>`, so that making it twice is finding it. Nothing owns
+them: records outlive their jobs. Of those that we made, the newest of each job stay.
+
+A run that an object calls open and that nobody is at is Interrupted; it is never stuck.
+"""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from reconciler.clock import Clock
+from reconciler.desired.document import Identity
+from reconciler.desired.envelope import API_VERSION
+from reconciler.desired.manifest import JOB, RUN
+from reconciler.executor.run_pictures import RunPicture
+from reconciler.ids import JobName, RunId, run_id
+from reconciler.kube.api import KubeApi
+from reconciler.kube.errors import Conflict, KubeError, Missing
+from reconciler.kube.listening import Listening
+from reconciler.kube.objects import Raw, conditions_in, generation_of, is_leaving
+from reconciler.kube.publish import laid_over, without_nulls
+from reconciler.kube.resources import resource_of
+from reconciler.kube.run_status import BAD, OPEN, conditions_of, status_of
+from reconciler.latest import Latest
+from reconciler.status.conditions import Condition
+from reconciler.status.report import Report
+from reconciler.status.runs import RunState, open_runs
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_S = 1.0
+_RETRY_S = 5.0
+_WRITES_AT_ONCE = 8
+_NAME_MAX = 253
+KEPT_GOOD, KEPT_BAD = 3, 3
+"""Of each job, of the objects that we made: as a CronJob keeps its Jobs, and two more failures."""
+MADE_BY = {"app.kubernetes.io/managed-by": "reconciler"}
+
+Objects = Mapping[Identity, Raw]
+Pictures = Latest[tuple[RunPicture, ...] | None]
+
+
+class RunObjects:
+    """Follows pictures until cancelled. pictures: None until the runs were looked at once."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        listening: Listening,
+        report: Latest[Report | None],
+        pictures: Pictures,
+        clock: Clock,
+    ) -> None:
+        self._api = api
+        self._listening = listening
+        self._report = report
+        self._pictures = pictures
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Keep the objects, for ever."""
+        bell = asyncio.Event()
+        for mailbox in (self._pictures, self._report, self._listening.objects):
+            mailbox.ring(bell)
+        while True:
+            bell.clear()
+            failed = await self._round()
+            await asyncio.sleep(_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S if failed else None):
+                    await bell.wait()
+
+    async def _round(self) -> bool:
+        """Write what is to be written; say whether any of it failed."""
+        objects, pictures = self._listening.objects.value, self._pictures.value
+        report = self._report.value
+        if objects is None or pictures is None or report is None:
+            return False
+        runs = {identity: raw for identity, raw in objects.items() if identity.kind == RUN}
+        by_run = {_run_of(identity, raw): identity for identity, raw in runs.items()}
+        turn = asyncio.Semaphore(_WRITES_AT_ONCE)
+        failures: list[KubeError] = []
+        async with asyncio.TaskGroup() as group:
+            for picture in pictures:
+                identity = by_run.pop(picture.row.id, None)
+                if identity is not None:
+                    work = self._write(identity, runs[identity], *status_of(picture))
+                elif picture.row.job in report.desired.jobs:
+                    work = self._make(picture)
+                else:
+                    continue
+                group.create_task(_one(turn, work, failures))
+            for run, identity in by_run.items():
+                state = _left(run, runs[identity], report)
+                if state is not None:
+                    ended = {"state": state.value, "completionTime": self._now()}
+                    work = self._write(identity, runs[identity], conditions_of(state), ended)
+                    group.create_task(_one(turn, work, failures))
+            for identity in surplus(runs):
+                group.create_task(_one(turn, self._delete(identity), failures))
+        return bool(failures)
+
+    async def _make(self, picture: RunPicture) -> None:
+        job = Identity.named(JOB, picture.row.job)
+        name = object_name(picture.row.id)
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": RUN,
+            "metadata": {"name": name, "namespace": job.namespace, "labels": MADE_BY},
+            "spec": {
+                "jobRef": {"name": job.name},
+                "at": picture.row.due.isoformat(),
+                "trigger": picture.row.cause.value,
+            },
+        }
+        resource = resource_of(RUN)
+        try:
+            raw = await self._api.create(resource, job.namespace, body)
+        except Conflict:  # it is there already
+            raw = await self._api.get(resource, job.namespace, name)
+        self._listening.take(raw)
+        await self._write(Identity(RUN, job.namespace, name), raw, *status_of(picture))
+
+    async def _write(
+        self,
+        identity: Identity,
+        raw: Raw,
+        conditions: tuple[Condition, ...],
+        fields: Mapping[str, Any],
+    ) -> None:
+        if is_leaving(raw):
+            return
+        has: Mapping[str, Any] = raw.get("status") or {}
+        generation = generation_of(raw)
+        should = {
+            "observedGeneration": generation,
+            "conditions": laid_over(conditions_in(raw), conditions, generation, self._clock.now()),
+            **fields,
+        }
+        patch = {
+            key: value for key, value in should.items() if has.get(key) != without_nulls(value)
+        }
+        if patch:
+            written = await self._api.merge(
+                resource_of(RUN),
+                identity.namespace,
+                identity.name,
+                {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch},
+                subresource="status",
+            )
+            self._listening.take(written)
+
+    async def _delete(self, identity: Identity) -> None:
+        with suppress(Missing):
+            await self._api.delete(resource_of(RUN), identity.namespace, identity.name)
+
+    def _now(self) -> str:
+        return f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
+
+
+async def _one(turn: asyncio.Semaphore, work: Any, failures: list[KubeError]) -> None:
+    async with turn:
+        try:
+            await work
+        except KubeError as error:
+            log.info("run not told", why=str(error))
+            failures.append(error)
+
+
+def object_name(run: RunId) -> str:
+    """Name the object of a run: `nightly-20260131t020000z`."""
+    full_name, _, stamp = run.rpartition("/")
+    job, end = full_name.rpartition("/")[2], f"-{stamp.lower()}"
+    if len(job) + len(end) > _NAME_MAX:
+        digest = hashlib.blake2b(job.encode(), digest_size=4).hexdigest()
+        job = f"{job[: _NAME_MAX - len(end) - 9].rstrip('.-')}-{digest}"
+    return f"{job}{end}"
+
+
+def _run_of(identity: Identity, raw: Raw) -> RunId:
+    """Name the run that an object is of."""
+    spec = raw.get("spec") or {}
+    at = datetime.fromisoformat(spec.get("at") or raw["metadata"]["creationTimestamp"])
+    return run_id(JobName(identity.sibling(str(spec["jobRef"]["name"]))), at)
+
+
+def _state_in(raw: Raw) -> RunState | None:
+    try:
+        return RunState(str((raw.get("status") or {}).get("state")))
+    except ValueError:
+        return None
+
+
+def _left(run: RunId, raw: Raw, report: Report) -> RunState | None:
+    """Say what a run is of which nothing is noted; None: nothing is to be said.
+
+    One that was open is nobody's any more. One that was asked for and of which nothing is wanted
+    was answered before it began: every VM has a point of its time or later.
+    """
+    state = _state_in(raw)
+    if state in OPEN:
+        return RunState.INTERRUPTED
+    if state is not None or not report.is_whole:
+        return None
+    asked = {run_id(each.job, each.at) for each in report.desired.requests}
+    cancelled = {each.run for each in report.desired.cancellations}
+    if run in cancelled:
+        return RunState.CANCELLED
+    job = report.desired.jobs.get(JobName(run.rpartition("/")[0]))
+    if run not in asked or job is None or job.suspend:
+        return None
+    return None if run in open_runs(report.plan, report.progress) else RunState.SUCCEEDED
+
+
+def surplus(runs: Objects) -> list[Identity]:
+    """Choose the objects that are not kept any more: of those that we made, and that are over."""
+    by_job: defaultdict[tuple[str, str, bool], list[tuple[str, Identity]]] = defaultdict(list)
+    for identity, raw in runs.items():
+        labels = raw["metadata"].get("labels") or {}
+        state = _state_in(raw)
+        if state is None or state in OPEN or not MADE_BY.items() <= labels.items():
+            continue
+        job = str(raw["spec"]["jobRef"]["name"])
+        at = str(raw["spec"].get("at", ""))
+        by_job[identity.namespace, job, state in BAD].append((at, identity))
+    gone: list[Identity] = []
+    for (_, _, bad), found in by_job.items():
+        found.sort(reverse=True)
+        gone += [identity for _, identity in found[KEPT_BAD if bad else KEPT_GOOD :]]
+    return gone

@@ -1,0 +1,98 @@
+"""Objects of runs: what they are called, which stay, and what each state says."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from reconciler.desired.document import Identity
+from reconciler.executor.records import Try
+from reconciler.executor.run_pictures import RunPicture, picture_of
+from reconciler.ids import JobName, RunId
+from reconciler.kube.objects import is_over
+from reconciler.kube.run_status import status_of
+from reconciler.kube.runs import KEPT_BAD, KEPT_GOOD, MADE_BY, object_name, surplus
+from reconciler.status.runs import NotedRun, RunState, Trigger
+
+AT = datetime(2026, 1, 31, 2, tzinfo=UTC)
+END = datetime(2026, 1, 31, 2, 5, tzinfo=UTC)
+
+
+def row(state: RunState, why: str = "") -> NotedRun:
+    closed = None if state in (RunState.PENDING, RunState.RUNNING) else END
+    job, run = JobName("nightly"), RunId("nightly/20260131T020000Z")
+    return NotedRun(run, job, AT, Trigger.SCHEDULED, state, why, 2, AT, closed)
+
+
+def attempt(number: int, vm: str, outcome: str, verb: str = "export", **more: Any) -> Try:
+    ended = None if outcome == "Running" else END
+    settings = {"outcome_reason": "", "why": "", "bytes": 7, "total_bytes": 9, **more}
+    names = (number, "x", verb, "nightly", vm, vm, "nas", None)
+    return Try(*names, AT, "Scheduled", AT, ended, outcome, **settings)
+
+
+def test_names_are_those_of_objects() -> None:
+    assert object_name(RunId("nightly/20260131T020000Z")) == "nightly-20260131t020000z"
+    assert object_name(RunId("backups/nightly/20260131T020000Z")) == "nightly-20260131t020000z"
+    long, other = ("n" * 252 + end for end in "ab")
+    names = {object_name(RunId(f"{job}/20260131T020000Z")) for job in (long, other)}
+    assert len(names) == 2
+    assert all(len(name) <= 253 for name in names)
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_every_state_says_whether_it_is_over(state: RunState) -> None:
+    conditions, fields = status_of(RunPicture(row(state)))
+    said = {each.type.value: each.status.value for each in conditions}
+    is_open = state in (RunState.PENDING, RunState.RUNNING)
+    assert fields["state"] == state.value
+    assert (said["Complete"] == "True" or said.get("Failed") == "True") != is_open
+    assert ("Reconciling" in said) == is_open
+    assert (fields["completionTime"] is None) == is_open
+    raw = {
+        "kind": "BackupRun",
+        "status": {"conditions": [{"type": key, "status": value} for key, value in said.items()]},
+    }
+    assert is_over(raw) != is_open
+
+
+def test_what_failed_comes_first_and_gives_the_reason() -> None:
+    tries = [
+        attempt(1, "a", "Succeeded", "snapshot"),
+        attempt(2, "a", "Succeeded"),
+        attempt(3, "b", "Failed", outcome_reason="InsufficientSpace", why="the disk is full"),
+    ]
+    conditions, fields = status_of(picture_of(row(RunState.PARTIALLY_FAILED, "full"), tries))
+    assert {each.reason.value for each in conditions} == {"InsufficientSpace"}
+    assert fields["vms"] == {"summary": "1/2", "matched": 2, "done": 1}
+    assert fields["results"][0]["message"] == "the disk is full"
+
+
+def test_a_transfer_that_goes_on_changes_nothing() -> None:
+    one = picture_of(row(RunState.RUNNING), [attempt(1, "a", "Running", bytes=5)])
+    other = picture_of(row(RunState.RUNNING), [attempt(1, "a", "Running", bytes=6)])
+    assert one == other
+    assert "bytes" not in status_of(one)[1]["results"][0]
+
+
+def test_only_our_own_records_go_and_the_newest_stay() -> None:
+    def record(number: int, state: str, labels: dict[str, str]) -> tuple[Identity, dict[str, Any]]:
+        name = f"{state}-{number}-{len(labels)}".lower()
+        at = f"2026-01-{number:02}T02:00:00Z"
+        raw = {
+            "metadata": {"labels": labels},
+            "spec": {"jobRef": {"name": "nightly"}, "at": at},
+            "status": {"state": state},
+        }
+        return Identity("BackupRun", "default", name), raw
+
+    runs = dict(
+        record(number, state, labels)
+        for number in range(1, 9)
+        for state in ("Succeeded", "Failed", "Running")
+        for labels in (MADE_BY, {})
+    )
+    gone = {identity.name for identity in surplus(runs)}
+    assert gone == {f"succeeded-{number}-1" for number in range(1, 9 - KEPT_GOOD)} | {
+        f"failed-{number}-1" for number in range(1, 9 - KEPT_BAD)
+    }
