@@ -251,7 +251,10 @@ async def until_tried(world: Estate) -> None:
             for verb, place, outcome, _ in world.tries_of(run_of(slot(1))):
                 if verb != "snapshot":
                     ended.setdefault(outcome, set()).add(place.partition("/")[0])
-    assert ended == {"Failed": {"bucket", "west"}, "Succeeded": {"cellar", "east"}}
+    assert ended == {
+        "Failed": {"bucket", "west:recovery"},
+        "Succeeded": {"cellar", "east:replicas"},
+    }
 
 
 def check_healed(world: Estate, done: list[Transfer], healing: list[Transfer]) -> None:
