@@ -20,9 +20,9 @@ def act(
     job: Annotated[str, typer.Option(metavar="NAME", help="The Job that this is the pod of.")],
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "json",
 ) -> None:
-    """Carry out the actions that lie on a Kubernetes Job, and note on it how they go.
+    """Carry out what lies on a Kubernetes Job.
 
-    An operator with --execution KubernetesJobs makes such Jobs; nobody else needs this. Exits with
+    How it goes is noted on the Job.     An operator with --execution KubernetesJobs makes such Jobs; nobody else needs this. Exits with
     1 if any action failed: why is in the log and on the Job.
     """
     logs.set_up(log_format)

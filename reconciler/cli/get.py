@@ -46,7 +46,7 @@ def get(
     timeout: Timeout = "60s",
     state: State = None,
 ) -> None:
-    """List pools, remotes, jobs, VMs, points and such.
+    """List pools, remotes, jobs, VMs, points, runs or restores.
 
     All but runs are looked at right now; runs are read from the state directory. Nothing is
     written anywhere. Exit code 1 if a pool or remote could not be seen; the rest is shown.

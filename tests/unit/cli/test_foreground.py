@@ -41,14 +41,16 @@ def run(
         text=True,
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline() == "ready\n"
         first, *more = signals
         process.send_signal(first)
         assert process.stdout.readline() == "cleaning\n"
         for number in more:
             process.send_signal(number)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
+        # Not `communicate`, which knows nothing of what was read ahead of the last line.
+        out, err = process.stdout.read(), process.stderr.read()
+        return process.wait(timeout=120), out, err
 
 
 def test_sigterm_and_sigint_clean_up_and_have_their_codes() -> None:
