@@ -163,10 +163,10 @@ def remote(filesystem):
 
 @pytest.fixture
 def remote_with():
-    """Make a remote of its own. Returns it and its file system."""
+    """Make a remote of its own, on what an image holds. Returns it and its file system."""
 
-    def make(*, reflink=False, hard_links=True):
-        filesystem = MemoryFilesystem(reflink=reflink, hard_links=hard_links)
+    def make(image=None, *, reflink=False, hard_links=True):
+        filesystem = MemoryFilesystem(image, reflink=reflink, hard_links=hard_links)
         return remote_on(filesystem), filesystem
 
     return make

@@ -239,8 +239,7 @@ async def test_a_file_that_looks_whole_is_whole_wherever_the_process_dies(
     for crash in filesystem.crashes():
         if crash.name.startswith("cut"):
             continue  # only a sync tells what outlives a power cut
-        other, _ = remote_with()
-        other._filesystem = type(filesystem)(crash.seen)
+        other, _ = remote_with(crash.seen)
         try:
             found = await content_of(other, [TEMPORARY])
         except (ChainBroken, RemoteError):
