@@ -22,8 +22,8 @@ def act(
 ) -> None:
     """Carry out what lies on a Kubernetes Job.
 
-    How it goes is noted on the Job.     An operator with --execution KubernetesJobs makes such Jobs; nobody else needs this. Exits with
-    1 if any action failed: why is in the log and on the Job.
+    How it goes is noted on the Job. An operator with --execution KubernetesJobs makes such Jobs;
+    nobody else needs this. Exits with 1 if any action failed: why is in the log and on the Job.
     """
     logs.set_up(log_format)
 
