@@ -88,6 +88,8 @@ class Place:
         self.desired.put(self.resolved(more))
 
     def backup_again(self) -> None:
+        # The pool's own clock, which dates the point that there is, runs while this one stands.
+        self.clock.step(timedelta(minutes=5))
         now = self.clock.now().isoformat()
         text = PLACES.format(run_at=now, **self._settings) + DRILL.replace(", MORE", "")
         self.desired.put(resolve([parse_file("a.yaml", text.encode())]).desired)
