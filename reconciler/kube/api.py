@@ -32,7 +32,6 @@ Raw: TypeAlias = dict[str, Any]
 FIELD_MANAGER = "reconciler"
 
 _MERGE = "application/merge-patch+json"
-_APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _CHUNK = 500  # objects of one answer to a list: bounds the server's memory and ours
 _LISTS_MAX = 3  # begun anew because the server forgot the rest of the last one
 _MESSAGE_MAX = 600
@@ -124,31 +123,6 @@ class KubeApi:
             {"fieldManager": FIELD_MANAGER},
             _MERGE,
             subresource,
-        )
-
-    async def apply(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        name: str,
-        body: Raw,
-        *,
-        subresource: str = "",
-    ) -> Raw:
-        """Apply fields as their owner (server-side apply), taking them over from others."""
-        path = resource.path(namespace, name, subresource)
-        params = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", "apply", resource, path, body, params, _APPLY, subresource)
-
-    async def replace(self, resource: Resource, namespace: str | None, name: str, body: Raw) -> Raw:
-        """Put a whole object; with a `resourceVersion` that is not the newest: Conflict."""
-        return await self._call(
-            "PUT",
-            "update",
-            resource,
-            resource.path(namespace, name),
-            body,
-            {"fieldManager": FIELD_MANAGER},
         )
 
     async def delete(

@@ -7,24 +7,19 @@ seen; what cannot be seen keeps its object.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
 from reconciler.clock import Clock
 from reconciler.desired.document import Identity
-from reconciler.desired.envelope import API_VERSION
 from reconciler.desired.manifest import JOB, PROTECTED
 from reconciler.ids import JobName
 from reconciler.kube.api import KubeApi
-from reconciler.kube.errors import Conflict, KubeError, Missing
 from reconciler.kube.listening import Listening
-from reconciler.kube.objects import Raw, conditions_in, generation_of, is_leaving
-from reconciler.kube.publish import laid_over, without_nulls
-from reconciler.kube.resources import resource_of
-from reconciler.kube.runs import MADE_BY
+from reconciler.kube.objects import Raw
+from reconciler.kube.records import Records, Said, Write
 from reconciler.latest import Latest
 from reconciler.observed.pool import PoolView
 from reconciler.status.protected import Protection, protections
@@ -33,7 +28,6 @@ from reconciler.status.report import Report
 log = structlog.get_logger(__name__)
 
 _PAUSE_S = 5.0
-_WRITES_AT_ONCE = 8
 WRITES_MAX = 1000
 """In one round; the others have their turn in the next."""
 
@@ -44,10 +38,9 @@ class ProtectedObjects:
     def __init__(
         self, api: KubeApi, listening: Listening, report: Latest[Report | None], clock: Clock
     ) -> None:
-        self._api = api
+        self._records = Records(api, listening, clock)
         self._listening = listening
         self._report = report
-        self._clock = clock
 
     async def run(self) -> None:
         """Keep the objects, for ever."""
@@ -67,90 +60,32 @@ class ProtectedObjects:
         if objects is None or report is None or not report.is_whole:
             return False
         has = {identity: raw for identity, raw in objects.items() if identity.kind == PROTECTED}
-        work = await asyncio.to_thread(self._work, report, has)
-        failures: list[KubeError] = []
-        turn = asyncio.Semaphore(_WRITES_AT_ONCE)
-        for left_out in work[WRITES_MAX:]:
-            left_out.close()
-        async with asyncio.TaskGroup() as group:
-            for each in work[:WRITES_MAX]:
-                group.create_task(_one(turn, each, failures))
+        writes = await asyncio.to_thread(self._writes, report, has)
+        failures = await self._records.write(writes[:WRITES_MAX])
         if failures:
             log.info("protected VMs not told", count=len(failures), why=str(failures[0]))
-        return bool(failures) or len(work) > WRITES_MAX
+        return bool(failures) or len(writes) > WRITES_MAX
 
-    def _work(self, report: Report, has: Mapping[Identity, Raw]) -> list[Coroutine[Any, Any, None]]:
+    def _writes(self, report: Report, has: Mapping[Identity, Raw]) -> list[Write]:
         wanted = {identity_of(each): each for each in protections(report)}
-        work: list[Coroutine[Any, Any, None]] = []
-        for identity, each in wanted.items():
-            raw = has.get(identity)
-            if raw is None:
-                work.append(self._make(identity, each))
-            elif not is_leaving(raw) and (patch := self._patch(raw, each)):
-                work.append(self._write(identity, raw, patch))
+        writes = [
+            self._records.tell(identity, has[identity], said_of(each))
+            if identity in has
+            else self._records.make(identity, spec_of(each), said_of(each))
+            for identity, each in wanted.items()
+        ]
         for identity in has.keys() - wanted.keys():
             if is_gone(identity, has[identity], report):
-                work.append(self._delete(identity))
-        return work
-
-    def _patch(self, raw: Raw, each: Protection) -> dict[str, Any]:
-        status: Mapping[str, Any] = raw.get("status") or {}
-        generation = generation_of(raw)
-        should = {
-            "observedGeneration": generation,
-            "conditions": laid_over(
-                conditions_in(raw), each.conditions, generation, self._clock.now()
-            ),
-            **each.fields,
-        }
-        return {
-            key: value for key, value in should.items() if status.get(key) != without_nulls(value)
-        }
-
-    async def _make(self, identity: Identity, each: Protection) -> None:
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": PROTECTED,
-            "metadata": {
-                "name": identity.name,
-                "namespace": identity.namespace,
-                "labels": MADE_BY,
-            },
-            "spec": {
-                "jobRef": {"name": Identity.named(JOB, each.job).name},
-                "vm": each.vm,
-            },
-        }
-        try:
-            raw = await self._api.create(resource_of(PROTECTED), identity.namespace, body)
-        except Conflict:  # it is there already
-            raw = await self._api.get(resource_of(PROTECTED), identity.namespace, identity.name)
-        self._listening.take(raw)
-        await self._write(identity, raw, self._patch(raw, each))
-
-    async def _write(self, identity: Identity, raw: Raw, patch: Mapping[str, Any]) -> None:
-        written = await self._api.merge(
-            resource_of(PROTECTED),
-            identity.namespace,
-            identity.name,
-            {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch},
-            subresource="status",
-        )
-        self._listening.take(written)
-
-    async def _delete(self, identity: Identity) -> None:
-        with suppress(Missing):
-            await self._api.delete(resource_of(PROTECTED), identity.namespace, identity.name)
+                writes.append(self._records.remove(identity))
+        return [each for each in writes if each is not None]
 
 
-async def _one(
-    turn: asyncio.Semaphore, work: Coroutine[Any, Any, None], failures: list[KubeError]
-) -> None:
-    async with turn:
-        try:
-            await work
-        except KubeError as error:
-            failures.append(error)
+def spec_of(each: Protection) -> dict[str, Any]:
+    return {"jobRef": {"name": Identity.named(JOB, each.job).name}, "vm": each.vm}
+
+
+def said_of(each: Protection) -> Said:
+    return each.conditions, each.fields
 
 
 def identity_of(each: Protection) -> Identity:

@@ -9,7 +9,7 @@ that is late does no harm.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -25,8 +25,9 @@ from reconciler.kube.listening import Listening
 from reconciler.kube.objects import Raw, conditions_in, version_of
 from reconciler.kube.resources import resource_of
 from reconciler.kube.shelf import Read, Shelved
+from reconciler.kube.status_patch import status_patch
 from reconciler.latest import Latest
-from reconciler.status.conditions import Condition, ConditionType
+from reconciler.status.conditions import ConditionType
 from reconciler.status.objects import COARSE, ObjectStatus, object_statuses
 from reconciler.status.report import Report
 from reconciler.status.runs import NotedRun
@@ -177,25 +178,13 @@ class Publisher:
 
 
 def patch_of(raw: Raw, read: Read, status: ObjectStatus, now: datetime) -> dict[str, Any]:
-    """Return what has to change in an object's status; nothing if it says what it should.
-
-    A merge patch: lists are whole, None removes.
-    """
-    has: Mapping[str, Any] = raw.get("status") or {}
+    """Return what has to change in an object's status; nothing if it says what it should."""
     if not status.looked_at and conditions_in(raw):
         return {}
-    should: dict[str, Any] = {
-        "observedGeneration": read.generation,
-        "conditions": laid_over(conditions_in(raw), status.conditions, read.generation, now),
-        **status.fields,
-    }
+    fields = dict(status.fields)
     if not any(each.type is ConditionType.STALLED for each in status.conditions):
-        should |= {key: read.annotations.get(name) for name, key in _HANDLED.items()}
-    return {
-        key: _difference(has.get(key), value)
-        for key, value in should.items()
-        if has.get(key) != without_nulls(value) and not _is_nearly(key, has.get(key), value)
-    }
+        fields |= {key: read.annotations.get(name) for name, key in _HANDLED.items()}
+    return status_patch(raw, read.generation, status.conditions, fields, now, _is_nearly)
 
 
 def _is_nearly(key: str, has: object, value: object) -> bool:
@@ -206,45 +195,3 @@ def _is_nearly(key: str, has: object, value: object) -> bool:
     except ValueError:  # somebody else wrote it
         return False
     return abs(after - before) * 10 < before
-
-
-def _difference(has: object, value: object) -> object:
-    """Return a merge patch that makes `has` the value: keys of mappings that went are removed."""
-    if not isinstance(has, Mapping) or not isinstance(value, Mapping):
-        return value
-    gone = dict.fromkeys(has.keys() - value.keys())
-    return {**gone, **{key: _difference(has.get(key), inner) for key, inner in value.items()}}
-
-
-def without_nulls(value: object) -> object:
-    """Return what the server keeps of a value."""
-    if isinstance(value, Mapping):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return value
-
-
-def laid_over(
-    before: list[Mapping[str, Any]],
-    conditions: tuple[Condition, ...],
-    generation: int,
-    now: datetime,
-) -> list[Mapping[str, Any]]:
-    """Lay conditions over those that are there: an instant moves only when a status turns."""
-    known = {each.get("type"): each for each in before}
-    ours = {each.value for each in ConditionType}
-    merged: list[Mapping[str, Any]] = []
-    for condition in conditions:
-        was = known.get(condition.type.value, {})
-        turned = was.get("status") != condition.status.value or not was.get("lastTransitionTime")
-        stamp = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        merged.append(
-            {
-                "type": condition.type.value,
-                "status": condition.status.value,
-                "reason": condition.reason.value,
-                "message": condition.message,
-                "observedGeneration": generation,
-                "lastTransitionTime": stamp if turned else was["lastTransitionTime"],
-            }
-        )
-    return merged + [each for each in before if each.get("type") not in ours]

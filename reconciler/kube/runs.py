@@ -13,25 +13,20 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 import structlog
 
 from reconciler.clock import Clock
 from reconciler.desired.document import Identity
-from reconciler.desired.envelope import API_VERSION
 from reconciler.desired.manifest import JOB, RUN
 from reconciler.executor.run_pictures import RunPicture
 from reconciler.ids import JobName, RunId, run_id
 from reconciler.kube.api import KubeApi
-from reconciler.kube.errors import Conflict, KubeError, Missing
 from reconciler.kube.listening import Listening
-from reconciler.kube.objects import Raw, conditions_in, generation_of, is_leaving
-from reconciler.kube.publish import laid_over, without_nulls
-from reconciler.kube.resources import resource_of
+from reconciler.kube.objects import Raw
+from reconciler.kube.records import MADE_BY, Records, Write
 from reconciler.kube.run_status import BAD, OPEN, conditions_of, status_of
 from reconciler.latest import Latest
-from reconciler.status.conditions import Condition
 from reconciler.status.report import Report
 from reconciler.status.runs import RunState, open_runs
 
@@ -39,11 +34,9 @@ log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
 _RETRY_S = 5.0
-_WRITES_AT_ONCE = 8
 _NAME_MAX = 253
 KEPT_GOOD, KEPT_BAD = 3, 3
 """Of each job, of the objects that we made: as a CronJob keeps its Jobs, and two more failures."""
-MADE_BY = {"app.kubernetes.io/managed-by": "reconciler"}
 
 Objects = Mapping[Identity, Raw]
 Pictures = Latest[tuple[RunPicture, ...] | None]
@@ -60,7 +53,7 @@ class RunObjects:
         pictures: Pictures,
         clock: Clock,
     ) -> None:
-        self._api = api
+        self._records = Records(api, listening, clock)
         self._listening = listening
         self._report = report
         self._pictures = pictures
@@ -87,93 +80,37 @@ class RunObjects:
             return False
         runs = {identity: raw for identity, raw in objects.items() if identity.kind == RUN}
         by_run = {_run_of(identity, raw): identity for identity, raw in runs.items()}
-        turn = asyncio.Semaphore(_WRITES_AT_ONCE)
-        failures: list[KubeError] = []
-        async with asyncio.TaskGroup() as group:
-            for picture in pictures:
-                identity = by_run.pop(picture.row.id, None)
-                if identity is not None:
-                    work = self._write(identity, runs[identity], *status_of(picture))
-                elif picture.row.job in report.desired.jobs:
-                    work = self._make(picture)
-                else:
-                    continue
-                group.create_task(_one(turn, work, failures))
-            for run, identity in by_run.items():
-                state = _left(run, runs[identity], report)
-                if state is not None:
-                    ended = {"state": state.value, "completionTime": self._now()}
-                    work = self._write(identity, runs[identity], conditions_of(state), ended)
-                    group.create_task(_one(turn, work, failures))
-            for identity in surplus(runs):
-                group.create_task(_one(turn, self._delete(identity), failures))
+        writes: list[Write | None] = []
+        for picture in pictures:
+            identity = by_run.pop(picture.row.id, None)
+            if identity is not None:
+                writes.append(self._records.tell(identity, runs[identity], status_of(picture)))
+            elif picture.row.job in report.desired.jobs:
+                writes.append(self._make(picture))
+        for run, identity in by_run.items():
+            state = _left(run, runs[identity], report)
+            if state is not None:
+                ended = {"state": state.value, "completionTime": self._now()}
+                said = conditions_of(state), ended
+                writes.append(self._records.tell(identity, runs[identity], said))
+        writes += map(self._records.remove, surplus(runs))
+        failures = await self._records.write(each for each in writes if each is not None)
+        if failures:
+            log.info("runs not told", count=len(failures), why=str(failures[0]))
         return bool(failures)
 
-    async def _make(self, picture: RunPicture) -> None:
+    def _make(self, picture: RunPicture) -> Write:
         job = Identity.named(JOB, picture.row.job)
-        name = object_name(picture.row.id)
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": RUN,
-            "metadata": {"name": name, "namespace": job.namespace, "labels": MADE_BY},
-            "spec": {
-                "jobRef": {"name": job.name},
-                "at": picture.row.due.isoformat(),
-                "trigger": picture.row.cause.value,
-            },
+        spec = {
+            "jobRef": {"name": job.name},
+            "at": picture.row.due.isoformat(),
+            "trigger": picture.row.cause.value,
         }
-        resource = resource_of(RUN)
-        try:
-            raw = await self._api.create(resource, job.namespace, body)
-        except Conflict:  # it is there already
-            raw = await self._api.get(resource, job.namespace, name)
-        self._listening.take(raw)
-        await self._write(Identity(RUN, job.namespace, name), raw, *status_of(picture))
-
-    async def _write(
-        self,
-        identity: Identity,
-        raw: Raw,
-        conditions: tuple[Condition, ...],
-        fields: Mapping[str, Any],
-    ) -> None:
-        if is_leaving(raw):
-            return
-        has: Mapping[str, Any] = raw.get("status") or {}
-        generation = generation_of(raw)
-        should = {
-            "observedGeneration": generation,
-            "conditions": laid_over(conditions_in(raw), conditions, generation, self._clock.now()),
-            **fields,
-        }
-        patch = {
-            key: value for key, value in should.items() if has.get(key) != without_nulls(value)
-        }
-        if patch:
-            written = await self._api.merge(
-                resource_of(RUN),
-                identity.namespace,
-                identity.name,
-                {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch},
-                subresource="status",
-            )
-            self._listening.take(written)
-
-    async def _delete(self, identity: Identity) -> None:
-        with suppress(Missing):
-            await self._api.delete(resource_of(RUN), identity.namespace, identity.name)
+        identity = Identity(RUN, job.namespace, object_name(picture.row.id))
+        return self._records.make(identity, spec, status_of(picture))
 
     def _now(self) -> str:
         return f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
-
-
-async def _one(turn: asyncio.Semaphore, work: Any, failures: list[KubeError]) -> None:
-    async with turn:
-        try:
-            await work
-        except KubeError as error:
-            log.info("run not told", why=str(error))
-            failures.append(error)
 
 
 def object_name(run: RunId) -> str:

@@ -10,8 +10,9 @@ from reconciler.executor.records import Try
 from reconciler.executor.run_pictures import RunPicture, picture_of
 from reconciler.ids import JobName, RunId
 from reconciler.kube.objects import is_over
+from reconciler.kube.records import MADE_BY
 from reconciler.kube.run_status import status_of
-from reconciler.kube.runs import KEPT_BAD, KEPT_GOOD, MADE_BY, object_name, surplus
+from reconciler.kube.runs import KEPT_BAD, KEPT_GOOD, object_name, surplus
 from reconciler.status.runs import NotedRun, RunState, Trigger
 
 AT = datetime(2026, 1, 31, 2, tzinfo=UTC)
