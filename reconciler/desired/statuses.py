@@ -46,12 +46,17 @@ class _Status(Fields):
     conditions: tuple[Condition, ...] | None = Field(
         None, description="How it stands, as kubectl wait, Flux and Argo CD read it."
     )
+
+
+class _Followed(_Status):
+    """What each kind says that can have us look again."""
+
     last_handled_reconcile_at: str | None = Field(
         None, description="The annotation backup.reconciler.io/reconcile that was last followed."
     )
 
 
-class PoolStatus(_Status):
+class PoolStatus(_Followed):
     """What was last seen of the pool."""
 
     master: str | None = Field(None, description="Name of the host that speaks for the pool.")
@@ -62,7 +67,7 @@ class PoolStatus(_Status):
     vm_count: _Count | None = Field(None, description="VMs of the pool, without its templates.")
 
 
-class RemoteStatus(_Status):
+class RemoteStatus(_Followed):
     """What was last seen on the remote."""
 
     free: str | None = Field(None, description="Space that is left, if the place tells: 1.2Ti.")
@@ -128,7 +133,7 @@ class LastRun(Fields):
     message: str | None = Field(None, description="Why it ended so.")
 
 
-class JobStatus(_Status):
+class JobStatus(_Followed):
     """How the job's VMs are protected."""
 
     protected_vms: VmCounts | None = Field(None, alias="protectedVMs")
@@ -173,7 +178,7 @@ class RestoredVm(Fields):
     name: str | None = Field(None, description="Of the new VM.")
 
 
-class RestoreStatus(_Status):
+class RestoreStatus(_Followed):
     """How far the restore is."""
 
     resolved_point: ResolvedPoint | None = None

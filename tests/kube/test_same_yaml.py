@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from spec_pages import all_manifests
 
 from reconciler.desired.document import Document, ManifestFile
 from reconciler.desired.envelope import API_VERSION
@@ -32,7 +33,17 @@ MANIFESTS = [
 def test_in_a_file_and_in_a_cluster(
     api: httpx.Client, path: Path, request: pytest.FixtureRequest
 ) -> None:
-    text = path.read_text()
+    means_the_same(api, path.read_text(), request)
+
+
+def test_what_docs_show_in_a_file_and_in_a_cluster(
+    api: httpx.Client, request: pytest.FixtureRequest
+) -> None:
+    ours = [text for text in all_manifests().split("---\n") if API_VERSION in text]
+    means_the_same(api, "---\n".join(ours), request)
+
+
+def means_the_same(api: httpx.Client, text: str, request: pytest.FixtureRequest) -> None:
     if "namespace: backups" in text:
         ours = request.getfixturevalue("namespace").name
         text = text.replace("namespace: backups", f"namespace: {ours}")
