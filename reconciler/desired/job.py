@@ -13,6 +13,7 @@ from reconciler.desired.identities import job_id, schedule_id
 from reconciler.desired.job_rules import CRON_RULES, JOB_RULES, ZONE_RULES, any_of
 from reconciler.desired.retention import BucketKeeps, Retention
 from reconciler.desired.rules import Rule, text_schema
+from reconciler.desired.run_history import USUAL, RunHistory
 from reconciler.desired.schedule import Schedule, check_cron, check_zone
 from reconciler.desired.selector import Selector
 from reconciler.desired.settings import JobSettings
@@ -311,6 +312,16 @@ class JobSpec(Fields):
         "Retain", description="What becomes of restore points when the job goes: they stay."
     )
     job_id: Uuid | None = Field(None, description="To adopt the restore points of a known job.")
+    successful_runs_history_limit: int = Field(
+        USUAL.good,
+        ge=0,
+        le=1_000,
+        description="BackupRuns of runs that went well: so many of those that the operator made"
+        " stay, the newest. Those that people made always do.",
+    )
+    failed_runs_history_limit: int = Field(
+        USUAL.bad, ge=0, le=1_000, description="The same of runs that did not."
+    )
 
     renamed: ClassVar[Mapping[str, str]] = {
         "pools": "poolRefs",
@@ -327,6 +338,8 @@ class JobSpec(Fields):
         "consistency": "settings.consistency",
         "timeouts": "settings.timeouts",
         "maxRate": "settings.maxRate",
+        "successfulJobsHistoryLimit": "successfulRunsHistoryLimit",
+        "failedJobsHistoryLimit": "failedRunsHistoryLimit",
     }
     later: ClassVar[Mapping[str, str]] = {
         "verification": "restore a point now and then: reconciler restore",
@@ -365,4 +378,5 @@ class JobSpec(Fields):
             mode=JobMode(self.mode),
             srs=tuple(one for one in destinations if isinstance(one, SrTarget)),
             settings=self.settings.settings(self.selector.exclude_disks),
+            history=RunHistory(self.successful_runs_history_limit, self.failed_runs_history_limit),
         )

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from reconciler.desired.problems import Problem
 from reconciler.desired.retention import Retention
+from reconciler.desired.run_history import USUAL, RunHistory
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
 from reconciler.ids import (
@@ -292,6 +293,7 @@ class Job:
     mode: JobMode = JobMode.INCREMENTAL
     srs: tuple[SrTarget, ...] = ()
     settings: Settings = Settings()
+    history: RunHistory = USUAL
 
     @property
     def destinations(self) -> tuple[Destination, ...]:

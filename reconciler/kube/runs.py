@@ -2,7 +2,8 @@
 
 An object that a person made is the run that it asks for: its status is kept, and nothing else. For
 other runs one is made, called `<job>-<stamp>`, so that making it twice is finding it. Nothing owns
-them: records outlive their jobs. Of those that we made, the newest of each job stay.
+them: records outlive their jobs. Of those that we made, the newest of each job stay, as many as the
+job says; one of a run that is over and that goes, by that or by a person, is not made again.
 
 A run that an object calls open and that nobody is at is Interrupted; it is never stuck.
 """
@@ -10,7 +11,7 @@ A run that an object calls open and that nobody is at is Interrupted; it is neve
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -19,6 +20,8 @@ import structlog
 from reconciler.clock import Clock
 from reconciler.desired.document import Identity
 from reconciler.desired.manifest import JOB, RUN
+from reconciler.desired.run_history import USUAL
+from reconciler.desired.state import Job
 from reconciler.executor.run_pictures import RunPicture
 from reconciler.ids import JobName, RunId, run_id
 from reconciler.kube.api import KubeApi
@@ -35,9 +38,6 @@ log = structlog.get_logger(__name__)
 _PAUSE_S = 1.0
 _RETRY_S = 5.0
 _NAME_MAX = 253
-KEPT_GOOD, KEPT_BAD = 3, 3
-"""Of each job, of the objects that we made: as a CronJob keeps its Jobs, and two more failures."""
-
 Objects = Mapping[Identity, Raw]
 Pictures = Latest[tuple[RunPicture, ...] | None]
 
@@ -58,6 +58,7 @@ class RunObjects:
         self._report = report
         self._pictures = pictures
         self._clock = clock
+        self._recorded: set[RunId] = set()  # runs that are over, and were seen to be said to be
 
     async def run(self) -> None:
         """Keep the objects, for ever."""
@@ -79,35 +80,45 @@ class RunObjects:
         if objects is None or pictures is None or report is None:
             return False
         runs = {identity: raw for identity, raw in objects.items() if identity.kind == RUN}
-        by_run = {_run_of(identity, raw): identity for identity, raw in runs.items()}
-        writes: list[Write | None] = []
-        for picture in pictures:
-            identity = by_run.pop(picture.row.id, None)
-            if identity is not None:
-                writes.append(self._records.tell(identity, runs[identity], status_of(picture)))
-            elif picture.row.job in report.desired.jobs:
-                writes.append(self._make(picture))
-        for run, identity in by_run.items():
-            state = _left(run, runs[identity], report)
-            if state is not None:
-                ended = {"state": state.value, "completionTime": self._now()}
-                said = conditions_of(state), ended
-                writes.append(self._records.tell(identity, runs[identity], said))
-        writes += map(self._records.remove, surplus(runs))
+        writes = self._writes(runs, pictures, report)
         failures = await self._records.write(each for each in writes if each is not None)
         if failures:
             log.info("runs not told", count=len(failures), why=str(failures[0]))
         return bool(failures)
 
-    def _make(self, picture: RunPicture) -> Write:
-        job = Identity.named(JOB, picture.row.job)
-        spec = {
-            "jobRef": {"name": job.name},
-            "at": picture.row.due.isoformat(),
-            "trigger": picture.row.cause.value,
-        }
-        identity = Identity(RUN, job.namespace, object_name(picture.row.id))
-        return self._records.make(identity, spec, status_of(picture))
+    def _writes(
+        self, runs: Objects, pictures: tuple[RunPicture, ...], report: Report
+    ) -> Iterator[Write | None]:
+        by_run = {_run_of(identity, raw): identity for identity, raw in runs.items()}
+        fresh: dict[Identity, RunPicture] = {}
+        for picture in pictures:
+            identity = by_run.pop(picture.row.id, None)
+            if identity is not None:
+                self._note_seen(picture, runs[identity])
+                yield self._records.tell(identity, runs[identity], status_of(picture))
+            elif picture.row.job in report.desired.jobs and not self._was_seen(picture):
+                fresh[_identity_of(picture)] = picture
+        for run, identity in by_run.items():
+            state = _left(run, runs[identity], report)
+            if state is not None:
+                said = conditions_of(state), {"state": state.value, "completionTime": self._now()}
+                yield self._records.tell(identity, runs[identity], said)
+        made = {identity: _raw_of(picture) for identity, picture in fresh.items()}
+        gone = surplus({**runs, **made}, report.desired.jobs)
+        for identity in fresh.keys() - gone:
+            yield self._records.make(identity, made[identity]["spec"], status_of(fresh[identity]))
+        for identity in gone & runs.keys():
+            yield self._records.remove(identity)
+        self._recorded &= {picture.row.id for picture in pictures}
+
+    def _note_seen(self, picture: RunPicture, raw: Raw) -> None:
+        if picture.row.state in OPEN:
+            self._recorded.discard(picture.row.id)
+        elif picture.row.state is _state_in(raw):
+            self._recorded.add(picture.row.id)
+
+    def _was_seen(self, picture: RunPicture) -> bool:
+        return picture.row.state not in OPEN and picture.row.id in self._recorded
 
     def _now(self) -> str:
         return f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
@@ -126,8 +137,34 @@ def object_name(run: RunId) -> str:
 def _run_of(identity: Identity, raw: Raw) -> RunId:
     """Name the run that an object is of."""
     spec = raw.get("spec") or {}
-    at = datetime.fromisoformat(spec.get("at") or raw["metadata"]["creationTimestamp"])
-    return run_id(JobName(identity.sibling(str(spec["jobRef"]["name"]))), at)
+    return run_id(JobName(identity.sibling(str(spec["jobRef"]["name"]))), _time_of(raw))
+
+
+def _time_of(raw: Raw) -> datetime:
+    """Say which moment a run is of."""
+    spec = raw.get("spec") or {}
+    return datetime.fromisoformat(spec.get("at") or raw["metadata"]["creationTimestamp"])
+
+
+def _identity_of(picture: RunPicture) -> Identity:
+    """Name the object that is made for a run."""
+    job = Identity.named(JOB, picture.row.job)
+    return Identity(RUN, job.namespace, object_name(picture.row.id))
+
+
+def _raw_of(picture: RunPicture) -> Raw:
+    """Return an object as it is made, as far as it says whether it stays."""
+    row = picture.row
+    job = Identity.named(JOB, row.job).name
+    return {
+        "metadata": {"labels": MADE_BY},
+        "spec": {
+            "jobRef": {"name": job},
+            "at": row.due.isoformat(),
+            "trigger": row.cause.value,
+        },
+        "status": {"state": row.state.value},
+    }
 
 
 def _state_in(raw: Raw) -> RunState | None:
@@ -158,19 +195,20 @@ def _left(run: RunId, raw: Raw, report: Report) -> RunState | None:
     return None if run in open_runs(report.plan, report.progress) else RunState.SUCCEEDED
 
 
-def surplus(runs: Objects) -> list[Identity]:
+def surplus(runs: Objects, jobs: Mapping[JobName, Job]) -> set[Identity]:
     """Choose the objects that are not kept any more: of those that we made, and that are over."""
-    by_job: defaultdict[tuple[str, str, bool], list[tuple[str, Identity]]] = defaultdict(list)
+    by_job: defaultdict[tuple[JobName, bool], list[tuple[datetime, Identity]]] = defaultdict(list)
     for identity, raw in runs.items():
         labels = raw["metadata"].get("labels") or {}
         state = _state_in(raw)
         if state is None or state in OPEN or not MADE_BY.items() <= labels.items():
             continue
-        job = str(raw["spec"]["jobRef"]["name"])
-        at = str(raw["spec"].get("at", ""))
-        by_job[identity.namespace, job, state in BAD].append((at, identity))
-    gone: list[Identity] = []
-    for (_, _, bad), found in by_job.items():
+        job = JobName(identity.sibling(str(raw["spec"]["jobRef"]["name"])))
+        by_job[job, state in BAD].append((_time_of(raw), identity))
+    gone: set[Identity] = set()
+    for (job, bad), found in by_job.items():
+        history = jobs[job].history if job in jobs else USUAL
+        kept = history.bad if bad else history.good
         found.sort(reverse=True)
-        gone += [identity for _, identity in found[KEPT_BAD if bad else KEPT_GOOD :]]
+        gone.update(identity for _, identity in found[kept:])
     return gone

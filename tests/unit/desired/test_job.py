@@ -8,6 +8,7 @@ from reconciler.desired.document import Document, Identity
 from reconciler.desired.job import JobSpec
 from reconciler.desired.manifest import read_manifest
 from reconciler.desired.retention import BucketKeeps, Retention
+from reconciler.desired.run_history import RunHistory
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
 from reconciler.desired.state import (
@@ -60,6 +61,7 @@ def test_the_smallest_and_its_defaults(document: Parse) -> None:
     assert job.selector == Selector(all=True)
     assert (job.full_every, job.run_on_create, job.suspend) == (0, False, False)
     assert job.guard == PruneGuard(percent_max=30, points_max=50, good_min=1)
+    assert job.history == RunHistory(good=3, bad=3)
     (night,) = job.schedules
     assert night.schedule == Schedule("0 2 * * *", "UTC")
     assert night.retention.keeps_everything
@@ -84,6 +86,8 @@ def test_all_of_it(document: Parse) -> None:
                 runOnCreate="true",
                 suspend="true",
                 pruneGuard="{maxPercent: 10, maxPoints: 5, minGoodPoints: 2}",
+                successfulRunsHistoryLimit="0",
+                failedRunsHistoryLimit="9",
                 deletionPolicy="Retain",
                 jobId=UUID,
             )
@@ -106,6 +110,7 @@ def test_all_of_it(document: Parse) -> None:
     assert (night.suspend, night.deadline) == (True, timedelta(minutes=90))
     assert (job.full_every, job.run_on_create, job.suspend) == (20, True, True)
     assert job.guard == PruneGuard(10, 5, 2)
+    assert job.history == RunHistory(good=0, bad=9)
 
 
 def test_destinations_of_the_job_and_of_its_schedules(document: Parse) -> None:
@@ -240,6 +245,8 @@ def test_every_timeout_can_be_switched_off(document: Parse) -> None:
         ({"suspend": "1"}, "must be true or false, not 1"),
         ({"pruneGuard": "{maxPercent: 0}"}, "must be at least 1"),
         ({"pruneGuard": "{maxPercent: 101}"}, "must be at most 100"),
+        ({"successfulRunsHistoryLimit": "-1"}, "must be at least 0"),
+        ({"failedJobsHistoryLimit": "1"}, "failedRunsHistoryLimit"),
         ({"settings": "{keyBackupEvery: -1}"}, "must be at least 0"),
         ({"settings": "{maxRate: 100}"}, "must be bytes per second with their unit, not 100"),
         ({"settings": "{maxRate: 100Mbit}"}, "must be bytes per second with their unit"),

@@ -4,15 +4,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from scenes import job
 
 from reconciler.desired.document import Identity
+from reconciler.desired.run_history import RunHistory
+from reconciler.desired.state import Job
 from reconciler.executor.records import Try
 from reconciler.executor.run_pictures import RunPicture, picture_of
 from reconciler.ids import JobName, RunId
 from reconciler.kube.objects import is_over
 from reconciler.kube.records import MADE_BY
 from reconciler.kube.run_status import status_of
-from reconciler.kube.runs import KEPT_BAD, KEPT_GOOD, object_name, surplus
+from reconciler.kube.runs import object_name, surplus
 from reconciler.status.runs import NotedRun, RunState, Trigger
 
 AT = datetime(2026, 1, 31, 2, tzinfo=UTC)
@@ -21,8 +24,8 @@ END = datetime(2026, 1, 31, 2, 5, tzinfo=UTC)
 
 def row(state: RunState, why: str = "") -> NotedRun:
     closed = None if state in (RunState.PENDING, RunState.RUNNING) else END
-    job, run = JobName("nightly"), RunId("nightly/20260131T020000Z")
-    return NotedRun(run, job, AT, Trigger.SCHEDULED, state, why, 2, AT, closed)
+    name, run = JobName("nightly"), RunId("nightly/20260131T020000Z")
+    return NotedRun(run, name, AT, Trigger.SCHEDULED, state, why, 2, AT, closed)
 
 
 def attempt(number: int, vm: str, outcome: str, verb: str = "export", **more: Any) -> Try:
@@ -36,7 +39,7 @@ def test_names_are_those_of_objects() -> None:
     assert object_name(RunId("nightly/20260131T020000Z")) == "nightly-20260131t020000z"
     assert object_name(RunId("backups/nightly/20260131T020000Z")) == "nightly-20260131t020000z"
     long, other = ("n" * 252 + end for end in "ab")
-    names = {object_name(RunId(f"{job}/20260131T020000Z")) for job in (long, other)}
+    names = {object_name(RunId(f"{name}/20260131T020000Z")) for name in (long, other)}
     assert len(names) == 2
     assert all(len(name) <= 253 for name in names)
 
@@ -76,24 +79,42 @@ def test_a_transfer_that_goes_on_changes_nothing() -> None:
     assert "bytes" not in status_of(one)[1]["results"][0]
 
 
-def test_only_our_own_records_go_and_the_newest_stay() -> None:
-    def record(number: int, state: str, labels: dict[str, str]) -> tuple[Identity, dict[str, Any]]:
-        name = f"{state}-{number}-{len(labels)}".lower()
-        at = f"2026-01-{number:02}T02:00:00Z"
-        raw = {
+def records(*states: str) -> dict[Identity, Any]:
+    """Eight of each state that the operator made, and eight that people did."""
+    return {
+        Identity("BackupRun", "default", f"{state}-{day}-{len(labels)}".lower()): {
             "metadata": {"labels": labels},
-            "spec": {"jobRef": {"name": "nightly"}, "at": at},
+            "spec": {"jobRef": {"name": "nightly"}, "at": f"2026-01-{day:02}T02:00:00Z"},
             "status": {"state": state},
         }
-        return Identity("BackupRun", "default", name), raw
-
-    runs = dict(
-        record(number, state, labels)
-        for number in range(1, 9)
-        for state in ("Succeeded", "Failed", "Running")
+        for day in range(1, 9)
+        for state in states
         for labels in (MADE_BY, {})
-    )
-    gone = {identity.name for identity in surplus(runs)}
-    assert gone == {f"succeeded-{number}-1" for number in range(1, 9 - KEPT_GOOD)} | {
-        f"failed-{number}-1" for number in range(1, 9 - KEPT_BAD)
     }
+
+
+@pytest.mark.parametrize(
+    ("jobs", "good", "bad"),
+    [
+        ((), 3, 3),  # its job is gone, or cannot be read
+        ((job(),), 3, 3),
+        ((job(history=RunHistory(5, 0)),), 5, 0),
+        ((job(history=RunHistory(100, 7)),), 100, 7),
+    ],
+)
+def test_only_our_own_records_go_and_as_many_stay_as_the_job_says(
+    jobs: tuple[Job, ...], good: int, bad: int
+) -> None:
+    runs = records("Succeeded", "Failed", "Running")
+    gone = {identity.name for identity in surplus(runs, {each.name: each for each in jobs})}
+    assert gone == {f"succeeded-{day}-1" for day in range(1, 9 - good)} | {
+        f"failed-{day}-1" for day in range(1, 9 - bad)
+    }
+
+
+def test_the_order_is_that_of_instants_and_not_of_texts() -> None:
+    runs = records("Succeeded")
+    for identity, raw in runs.items():
+        if identity.name == "succeeded-1-1":
+            raw["spec"]["at"] = "2026-01-08T05:00:00+02:00"  # an hour after the newest
+    assert "succeeded-1-1" not in {identity.name for identity in surplus(runs, {})}
