@@ -168,6 +168,7 @@ class Document:
             length=mark.length,
             object=subject,
             waits=waits,
+            field=spell(path),
         )
 
 
@@ -205,6 +206,12 @@ class ManifestFile:
     def whole(self) -> bool:
         """Say whether every object of the file is known; of a broken one, nothing is certain."""
         return not (self.unread or self.problems or self.broken)
+
+
+def spell(path: Path) -> str:
+    """Spell a path as people write it: spec.schedules[0].cron."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:60]}" for step in path)
+    return text.removeprefix(".")
 
 
 def plain_of(node: Node) -> Plain:

@@ -14,7 +14,8 @@ class Problem:
 
     source: the file's text line at `line` and `length`, the marked characters, draw the caret
     line. object: "BackupJob/nightly" where that much could be read. hint: "" if none is known.
-    waits: it ends by itself once another object is there, or is mended.
+    waits: it ends by itself once another object is there, or is mended. field: which, as in
+    "spec.schedules[0].cron"; "" for the object as a whole.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Problem:
     length: int = 1
     object: str = ""
     waits: bool = False
+    field: str = ""
 
 
 def capped(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -11,7 +11,14 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.desired.document import Document, MappingNode, Path, ScalarNode, SequenceNode
+from reconciler.desired.document import (
+    Document,
+    MappingNode,
+    Path,
+    ScalarNode,
+    SequenceNode,
+    spell,
+)
 from reconciler.desired.envelope import Fields
 from reconciler.desired.problems import PROBLEMS_MAX, Problem
 from reconciler.desired.source_text import names_secret, refers_to_secret, without_userinfo
@@ -70,12 +77,6 @@ def null_problems(document: Document, within: Path, subject: str) -> Iterator[Pr
             yield document.problem(within, message, hint, key=True, subject=subject)
         case _:
             pass
-
-
-def spell(path: Path) -> str:
-    """Spell a path as people write it: spec.schedules[0].cron."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:60]}" for step in path)
-    return text.removeprefix(".")
 
 
 def quoted(text: str) -> str:

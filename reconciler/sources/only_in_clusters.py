@@ -6,10 +6,17 @@ warning here, and a failure only where what it asks for is needed.
 
 from collections.abc import Iterator
 
-from reconciler.desired.document import Document, MappingNode, Node, Path, ScalarNode, SequenceNode
+from reconciler.desired.document import (
+    Document,
+    MappingNode,
+    Node,
+    Path,
+    ScalarNode,
+    SequenceNode,
+    spell,
+)
 from reconciler.desired.envelope import GROUP
 from reconciler.desired.problems import Problem
-from reconciler.desired.wording import spell
 
 
 def kubernetes_secrets(document: Document) -> Iterator[Problem]:

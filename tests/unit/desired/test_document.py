@@ -11,6 +11,7 @@ from reconciler.desired.document import (
     Mark,
     ScalarNode,
     plain_of,
+    spell,
 )
 from reconciler.desired.problems import Problem
 
@@ -63,14 +64,30 @@ def test_nothing_stands_where_nothing_is(parsed: Document, path: tuple[str | int
     assert parsed.node(path) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), ""),
+        (("spec",), "spec"),
+        (("spec", "schedules", 0, "cron"), "spec.schedules[0].cron"),
+        (("spec", "a", 1, 2), "spec.a[1][2]"),
+        (("x" * 500,), "x" * 60),
+    ],
+)
+def test_paths_are_spelt_as_people_write_them(path: tuple[str | int, ...], text: str) -> None:
+    assert spell(path) == text
+
+
 def test_a_problem_carries_its_line(parsed: Document) -> None:
     problem = parsed.problem(("kind",), "what", "why", subject="BackupJob/x")
-    assert problem == Problem("test.yaml", 1, 7, "what", "why", "kind: BackupJob", 9, "BackupJob/x")
+    assert problem == Problem(
+        "test.yaml", 1, 7, "what", "why", "kind: BackupJob", 9, "BackupJob/x", field="kind"
+    )
 
 
-def test_without_text_there_is_no_line() -> None:
+def test_without_text_there_is_no_line_but_a_field() -> None:
     bare = Document("cluster", MappingNode(()))
-    assert bare.problem(("spec",), "missing") == Problem("cluster", 0, 0, "missing")
+    assert bare.problem(("spec",), "missing") == Problem("cluster", 0, 0, "missing", field="spec")
 
 
 def test_a_name_is_said_with_its_namespace_unless_it_is_the_default() -> None:

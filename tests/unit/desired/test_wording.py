@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.desired.document import Document
 from reconciler.desired.manifest import read_manifest
-from reconciler.desired.wording import quoted, spell
+from reconciler.desired.wording import quoted
 
 Parse = Callable[[str], Document]
 
@@ -16,20 +16,6 @@ kind: XenPool
 metadata: {{name: lab}}
 spec: {}
 """
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ((), ""),
-        (("spec",), "spec"),
-        (("spec", "schedules", 0, "cron"), "spec.schedules[0].cron"),
-        (("spec", "a", 1, 2), "spec.a[1][2]"),
-        (("x" * 500,), "x" * 60),
-    ],
-)
-def test_paths_are_spelt_as_people_write_them(path: tuple[str | int, ...], text: str) -> None:
-    assert spell(path) == text
 
 
 def test_long_names_are_cut() -> None:
