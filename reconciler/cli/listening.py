@@ -1,4 +1,4 @@
-"""`--listen`: the socket that metrics and health are served on."""
+"""`--listen` and its like: the sockets that something is served on."""
 
 from importlib import metadata
 from socket import socket
@@ -12,23 +12,26 @@ log = structlog.get_logger(__name__)
 
 
 def listening(text: str | None) -> socket | None:
-    """Bind what `--listen` says, and say where that is. Raises Usage, Failure."""
-    if text is None:
-        return None
+    """Bind what `--listen` says, if anything, and say where that is. Raises Usage, Failure."""
+    return None if text is None else bind_option("--listen", text, "listening")
+
+
+def bind_option(option: str, text: str, event: str) -> socket:
+    """Bind what an option says, and log where that is. Raises Usage, Failure."""
     try:
         address = parse_address(text)
     except ValueError as error:
         hint = "write for example 9190, 127.0.0.1:9190 or :9190"
-        raise Usage(f"--listen: {error}", hint=hint) from error
+        raise Usage(f"{option}: {error}", hint=hint) from error
     try:
         bound = bind(address)
     except OSError as error:
         raise Failure(
             f"cannot listen: {error.strerror or error}",
-            subject=f"--listen {text}",
+            subject=f"{option} {text}",
             hint="name another address; another program may have this one",
         ) from error
-    log.info("listening", address=str(address_of(bound)))
+    log.info(event, address=str(address_of(bound)))
     return bound
 
 

@@ -14,7 +14,7 @@ from reconciler.assembly import new_owner
 from reconciler.cli import logs
 from reconciler.cli.exits import ExitCode, Failure, Usage
 from reconciler.cli.foreground import run_to_end
-from reconciler.cli.listening import listening, version
+from reconciler.cli.listening import bind_option, listening, version
 from reconciler.cli.options import Listen, State
 from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
@@ -23,7 +23,9 @@ from reconciler.kube.job_body import TemplateInvalid, WorkerTemplate
 from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials, NoLogin
 from reconciler.kube.operator import Home, Operator
+from reconciler.web.certificate import Certificate
 from reconciler.web.watch import Watch
+from reconciler.web.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +74,17 @@ def operator(
     ] = True,
     state: State = None,
     listen: Listen = None,
+    webhook: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Judge objects before they are kept (a validating webhook), over HTTPS with"
+            " tls.crt and tls.key of this directory.",
+        ),
+    ] = None,
+    webhook_listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where the webhook is served, as with --listen.")
+    ] = ":9443",
     log_format: Annotated[logs.LogFormat, typer.Option(help="Of the log, on stderr.")] = "json",
 ) -> None:
     """Follow objects of a Kubernetes cluster and act on them.
@@ -123,11 +136,18 @@ def operator(
         async with asyncio.TaskGroup() as group:
             if bound is not None:
                 group.create_task(watch.serve(bound))
+            if secured is not None:
+                certificate, bound_too = secured
+                group.create_task(Webhook(certificate, at_work.reviewer.answer).serve(bound_too))
             await at_work.run()
         return ExitCode.OK
 
     with place.hold(owner):
         bound = listening(listen)
+        secured = None
+        if webhook is not None:
+            event = "webhook listening"
+            secured = Certificate(webhook), bind_option("--webhook-listen", webhook_listen, event)
         log.info("started", server=access.server, state=str(place.path), owner=owner)
         code = run_to_end(serve, on_terminate=ExitCode.OK)
         log.info("stopped")

@@ -159,6 +159,11 @@ def render_crds() -> dict[str, str]:
     return {f"{GROUP}_{kind.plural}.yaml": render_yaml(_definition(kind)) for kind in _KINDS}
 
 
+def spec_schemas() -> dict[str, dict[str, Schema]]:
+    """Return the schema of each kind's spec, by the kind's name."""
+    return {kind.name: _schema(kind.spec) for kind in _KINDS}
+
+
 def _definition(kind: _Kind) -> dict[str, Schema]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -4,8 +4,9 @@
                                                                               │
     the cluster ◄── events ◄── publisher ◄────────────────────────────────────┘
 
-`listen` always runs; `lead` acts and publishes while this process is the one that was elected, and
-may be ended and begun again. Whatever it changes, it asks first whether it still is.
+`listen` always runs, so that every replica can judge an object that is about to be kept. `lead`
+acts and publishes while this process is the one that was elected, and may be ended and begun again.
+Whatever it changes, it asks first whether it still is.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ from reconciler.kube.listening import Listening, Scope
 from reconciler.kube.login import Credentials
 from reconciler.kube.protected import ProtectedObjects
 from reconciler.kube.publish import Publisher
+from reconciler.kube.reviewer import Reviewer
 from reconciler.kube.runs import RunObjects
 from reconciler.kube.secrets import Secrets
 from reconciler.kube.shelf import Shelf, Shelved
@@ -62,7 +64,7 @@ class Operator:
 
     leader: who leads, as far as it is known; "" for nobody. shelved: what the cluster's objects
     say; its first value is none of theirs. desired: what of it is in force. reconciler: the one
-    that acts; None while none does.
+    that acts; None while none does. reviewer: judges objects before they are there.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Operator:
         self._keeps_protected = PROTECTED in scope.kinds
         self._listening = Listening(self.api, credentials, scope)
         self._secrets = Secrets(self.api)
+        self.reviewer = Reviewer(self.api, self.shelved, scope)
         self._clock = clock
         self._records = records
         self._owner = owner
@@ -106,6 +109,7 @@ class Operator:
                 else:
                     await self._elector.run(self.lead)
         finally:
+            self.reviewer.close()
             await self.api.close()
             await self._lease_api.close()
 

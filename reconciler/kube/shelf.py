@@ -33,10 +33,15 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Shelved:
-    """desired: the same value as long as it means the same. read: every object that is in it."""
+    """desired: the same value as long as it means the same. read: every object that is in it.
+
+    manifests: what each of them says, checked by itself. good: their last versions that were right.
+    """
 
     desired: Desired = field(default_factory=Desired)
     read: Mapping[Identity, Read] = field(default_factory=dict)
+    manifests: Mapping[Identity, Manifest] = field(default_factory=dict)
+    good: Mapping[Identity, Good] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,10 @@ class Shelf:
             if resolution.desired != self._desired:
                 self._desired = resolution.desired
         assert self._desired is not None
-        return Shelved(self._desired, read)
+        manifests = {
+            identity: self._read(parsed.document) for identity, parsed in self._parsed.items()
+        }
+        return Shelved(self._desired, read, manifests, self._good)
 
     def _read(self, document: Document) -> Manifest:
         """Check a document, once for as long as it is the same."""

@@ -24,6 +24,7 @@ SOURCES = {
     "service-monitor.yaml": MONITORING / "service_monitor.yaml",
     "prometheus-rule.yaml": MONITORING / "prometheus_rule.yaml",
     "dashboard.json": MONITORING / "dashboard.json",
+    "webhook.yaml": MANIFESTS / "components" / "webhook" / "webhook.yaml",
     "worker.yaml": JOBS / "worker.yaml",
     "worker-template.yaml": JOBS / "worker-template.yaml",
 }

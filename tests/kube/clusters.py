@@ -38,6 +38,10 @@ class Kubectl:
         assert ended.returncode, f"kubectl {' '.join(words)} succeeded:\n{ended.stdout}"
         return ended.stderr
 
+    def told(self, *words: str, stdin: str = "") -> str:
+        """Run it and return what it says on stderr, such as warnings, however it ends."""
+        return self._run(words, stdin).stderr
+
     def _run(self, words: tuple[str, ...], stdin: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [self.program, *words],

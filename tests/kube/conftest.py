@@ -82,6 +82,15 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
 
 
 @pytest.fixture
+def near(request: pytest.FixtureRequest) -> Namespace:
+    """A namespace in a cluster whose API server is on this machine, so that it can call us."""
+    if not GIVEN:
+        return request.getfixturevalue("namespace")
+    plane: ControlPlane = request.getfixturevalue("make_plane")()
+    return plane.cluster.namespace()
+
+
+@pytest.fixture
 def kubectl(namespace: Namespace) -> Kubectl:
     """kubectl in the test's own namespace, with all rights."""
     return namespace.kubectl

@@ -1,5 +1,6 @@
 """`reconciler operator` as processes of their own, which can be stopped, continued and killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -52,6 +53,13 @@ class OperatorProcess:
         """As the kubelet does."""
         self.process.terminate()
         return self.process.wait(PATIENCE_S)
+
+    def said(self, event: str, field: str) -> str:
+        """A field of the newest line of its log that says this; "" before that."""
+        for line in reversed(self.log.read_text().splitlines()):
+            if f'"event": "{event}"' in line and line.endswith("}"):
+                return str(json.loads(line)[field])
+        return ""
 
     def has_said(self, event: str) -> bool:
         return f'"event": "{event}"' in self.log.read_text()

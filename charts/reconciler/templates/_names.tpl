@@ -78,3 +78,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "reconciler.workerConfig" -}}
 {{ .Values.nameOverride }}-worker-{{ include "reconciler.workerTemplate" . | sha256sum | trunc 10 }}
 {{- end }}
+
+{{- define "reconciler.webhookSecret" -}}
+{{ .Values.webhook.secretName | default (printf "%s-webhook" .Values.nameOverride) }}
+{{- end }}

@@ -28,6 +28,8 @@ CLUSTER_WIDE_OFF = (
     "approvalPolicy.create=false",
     "priorityClass.name=",
 )
+ONE_NAMESPACE = (*CLUSTER_WIDE_OFF, f"watchNamespaces={{{NAMESPACE}}}")
+CERTIFIED = ("webhook.enabled=true", "webhook.certManager.enabled=true")
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,15 @@ CLUSTER_WIDE_OFF = (
         ("default", ("execution-jobs",), ("execution=KubernetesJobs",)),
         ("default", ("mounts",), ("mounts.enabled=true",)),
         ("default", ("monitoring",), MONITORED),
-        ("namespaced", (), (*CLUSTER_WIDE_OFF, f"watchNamespaces={{{NAMESPACE}}}")),
+        ("default", ("webhook", "webhook-cert-manager"), CERTIFIED),
+        ("namespaced", (), ONE_NAMESPACE),
+        (
+            "namespaced",
+            ("webhook", "webhook-one-namespace", "webhook-cert-manager"),
+            (*ONE_NAMESPACE, *CERTIFIED),
+        ),
     ],
-    ids=["default", "jobs", "mounts", "monitoring", "namespaced"],
+    ids=["default", "jobs", "mounts", "monitoring", "webhook", "namespaced", "webhook of one"],
 )
 def test_both_ways_to_install_say_the_same(
     base: str, components: tuple[str, ...], values: tuple[str, ...], tmp_path: Path
@@ -65,7 +73,7 @@ def test_both_ways_to_install_say_the_same(
 
 
 def test_another_namespace_is_followed_by_all_that_names_it(tmp_path: Path) -> None:
-    place = overlay(tmp_path / "overlay", "default", "execution-jobs", "remote-volume")
+    place = overlay(tmp_path / "overlay", "default", "execution-jobs", "remote-volume", "webhook")
     with (place / "kustomization.yaml").open("a", encoding="utf-8") as file:
         file.write("namespace: elsewhere\n")
     assert NAMESPACE not in kustomized(place)
@@ -93,6 +101,30 @@ def test_each_followed_namespace_has_a_role_and_no_other_has() -> None:
     assert "--all-namespaces" not in args
 
 
+def test_a_certificate_by_hand_is_trusted_by_who_made_it() -> None:
+    values = ("webhook.enabled=true", "webhook.secretName=by-hand", "webhook.caBundle=TUlJ")
+    objects = objects_of(templated(*values, "nameOverride=backups"))
+    (webhook,) = objects["ValidatingWebhookConfiguration", "", "backups"]["webhooks"]
+    assert webhook["clientConfig"]["caBundle"] == "TUlJ"
+    assert webhook["clientConfig"]["service"]["name"] == "backups-webhook"
+    assert ("Service", NAMESPACE, "backups-webhook") in objects
+    pod = objects["Deployment", NAMESPACE, "backups"]["spec"]["template"]["spec"]
+    assert {"secretName": "by-hand", "optional": True} in [
+        one.get("secret") for one in pod["volumes"]
+    ]
+    assert not [one for one in objects if one[0] in {"Issuer", "Certificate"}]
+
+
+def test_an_issuer_that_is_there_is_asked_for_the_certificate() -> None:
+    issuer = (
+        "webhook.certManager.issuerRef.kind=ClusterIssuer,webhook.certManager.issuerRef.name=ours"
+    )
+    objects = objects_of(templated(*CERTIFIED, issuer))
+    asked = objects["Certificate", NAMESPACE, "reconciler-webhook"]["spec"]["issuerRef"]
+    assert asked == {"kind": "ClusterIssuer", "name": "ours"}
+    assert ("Issuer", NAMESPACE, "reconciler-webhook") not in objects
+
+
 def test_helm_finds_nothing_to_complain_of() -> None:
     ended = helm("lint", "--strict", CHART)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -105,6 +137,7 @@ def test_helm_finds_nothing_to_complain_of() -> None:
         ("execution=Jobs", "execution"),
         ("image.digest=latest", "digest"),
         ("watchNamespaces={East}", "watchNamespaces"),
+        ("webhook.enabled=true", "webhook.caBundle"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(value: str, named: str) -> None:

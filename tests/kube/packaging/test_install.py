@@ -44,9 +44,8 @@ def test_one_namespace_can_be_served_without_a_right_outside_of_it(
 
 
 def test_what_can_be_added_is_accepted(cluster: Cluster, installed: Path, tmp_path: Path) -> None:
-    place = overlay(
-        tmp_path / "all", "default", "execution-jobs", "remote-nfs", "remote-volume", "mounts"
-    )
+    wanted = ("execution-jobs", "remote-nfs", "remote-volume", "mounts", "webhook")
+    place = overlay(tmp_path / "all", "default", *wanted)
     cluster.kubectl("apply", "--validate=strict", "--dry-run=server", "-k", str(place))
 
 
