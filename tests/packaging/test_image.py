@@ -18,6 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 USER = "65532"
 
+pytestmark = pytest.mark.xdist_group("image")  # what is installed is shared
+
 AS_IN_A_POD = r"""
 set -eu
 place=$1 python=$2 user=$3; shift 3

@@ -5,6 +5,7 @@ disk of every point through its chain, and compares with what was put in. Betwee
 end of recovery a point may be missing only if it is being added, and there only if it must not go.
 """
 
+import asyncio
 import functools
 import gzip
 import json
@@ -23,7 +24,7 @@ from reconciler.clock import SteppedClock
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
 from reconciler.observed.chain import disk_name
 from reconciler.remotes.errors import RemoteError
-from reconciler.transfer.block_codec import BlockWorkers
+from reconciler.transfer.block_codec import BlockWorkers, pack
 from reconciler.transfer.chain_reader import open_chain
 from reconciler.transfer.errors import TransferError
 from reconciler.transfer.fanout import fan_out
@@ -73,6 +74,19 @@ class Sent:
         pass
 
 
+class InPlace(BlockWorkers):
+    """Packs and unpacks where it is asked to: a model that does one thing after the other gains
+    nothing by threads, and would wait for them most of its time."""
+
+    async def pack(self, packing, record):
+        packed = asyncio.get_running_loop().create_future()
+        packed.set_result(pack(packing, record))
+        return packed
+
+    async def run(self, call):
+        return call()
+
+
 @dataclass
 class World:
     """truth: what each disk of each point reads as, block to the byte it is filled with.
@@ -91,7 +105,7 @@ class World:
     now: datetime = NOW
     disks: list = field(default_factory=lambda: DISKS)
     blocks: bool = False
-    workers: BlockWorkers = field(default_factory=lambda: BlockWorkers(2))
+    workers: BlockWorkers = field(default_factory=lambda: InPlace(1))
 
     def lock(self, remote):
         return vm_lock(remote, VM, SteppedClock(NOW))

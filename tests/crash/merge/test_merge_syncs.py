@@ -46,7 +46,7 @@ async def test_a_sync_left_out_is_found(
             recovery=world.operation,
             reflink=reflink,
             depth=1,
-            subsets_max=32,
+            subsets_max=128,
             at_least=1,
         )
     assert len(calls) > index
