@@ -76,6 +76,11 @@ def is_over(raw: Raw) -> bool:
     return any(each.get("type") in over and each.get("status") == "True" for each in found)
 
 
+def is_recorded(raw: Raw) -> bool:
+    """Say whether it is a run whose state is told: from then on, only that says how it stands."""
+    return raw["kind"] == RUN and bool((raw.get("status") or {}).get("state"))
+
+
 def manifest_of(raw: Raw) -> dict[str, Any]:
     """Return what a file of the same object would say."""
     metadata = raw["metadata"]

@@ -22,7 +22,7 @@ from reconciler.kube.api import KubeApi
 from reconciler.kube.errors import Busy, Conflict, KubeError, Missing, Unreachable
 from reconciler.kube.events import News, news_of
 from reconciler.kube.listening import Listening
-from reconciler.kube.objects import Raw, conditions_in, version_of
+from reconciler.kube.objects import Raw, conditions_in, is_recorded, version_of
 from reconciler.kube.resources import resource_of
 from reconciler.kube.shelf import Read, Shelved
 from reconciler.kube.status_patch import status_patch
@@ -97,7 +97,11 @@ class Publisher:
         objects = self._listening.objects.value
         if report is None or objects is None or report.desired is not shelved.desired:
             return False  # another report is on its way
-        declared = [identity for identity in shelved.read if identity in objects]
+        declared = [
+            identity
+            for identity in shelved.read
+            if identity in objects and not is_recorded(objects[identity])
+        ]
         statuses = await self._statuses_of(report, declared)
         now = asyncio.get_running_loop().time()
         for identity, until in list(self._not_before.items()):

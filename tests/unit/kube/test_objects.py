@@ -2,7 +2,14 @@
 
 from reconciler.desired.document import Identity
 from reconciler.desired.manifest import read_manifest
-from reconciler.kube.objects import digest_of, document_of, identity_of, is_leaving, manifest_of
+from reconciler.kube.objects import (
+    digest_of,
+    document_of,
+    identity_of,
+    is_leaving,
+    is_recorded,
+    manifest_of,
+)
 
 
 def test_what_the_server_and_others_add_is_left_out(make_object) -> None:
@@ -60,3 +67,11 @@ def test_a_deleted_object_is_leaving(make_object) -> None:
     assert not is_leaving(raw)
     raw["metadata"]["deletionTimestamp"] = "2026-01-05T02:00:00Z"
     assert is_leaving(raw)
+
+
+def test_a_run_is_told_by_its_records_once_it_has_a_state() -> None:
+    asked = {"kind": "BackupRun", "status": {"conditions": []}}
+    assert not is_recorded(asked)
+    assert not is_recorded({"kind": "BackupRun"})
+    assert is_recorded({**asked, "status": {"state": "Running"}})
+    assert not is_recorded({"kind": "BackupJob", "status": {"state": "Running"}})
