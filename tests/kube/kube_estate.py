@@ -117,8 +117,8 @@ class Estate:
             for each in listed
         }
 
-    def wait(self, condition: str, what: str) -> None:
-        self.kubectl("wait", f"--for={condition}", what, f"--timeout={PATIENCE_S}s")
+    def wait(self, condition: str, *what: str) -> None:
+        self.kubectl("wait", f"--for={condition}", *what, f"--timeout={PATIENCE_S}s")
 
 
 def make_estate(namespace: Namespace, root: Path, **settings: Any) -> Estate:

@@ -1,4 +1,4 @@
-"""Stands in for scheduler and kubelet: pods of workers run as processes of this machine.
+"""Stands in for scheduler and kubelet: pods of Jobs run as processes of this machine.
 
 Everything else about a Job is real: the Job controller makes the pods, counts how they end and says
 so in the Job's status; the garbage collector takes them away. A pod's process gets the identity of
@@ -40,7 +40,7 @@ class PodRunner:
                 self.look()
 
     def look(self) -> None:
-        answer = self.client.get(self._path())
+        answer = self.client.get(self._path(), params={"labelSelector": "job-name"})
         answer.raise_for_status()
         listed = {each["metadata"]["name"]: each for each in answer.json()["items"]}
         for name, pod in listed.items():

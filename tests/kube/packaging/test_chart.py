@@ -43,11 +43,25 @@ CERTIFIED = ("webhook.enabled=true", "webhook.certManager.enabled=true")
         ("namespaced", (), ONE_NAMESPACE),
         (
             "namespaced",
+            ("execution-jobs", "execution-jobs-one-namespace"),
+            (*ONE_NAMESPACE, "execution=KubernetesJobs"),
+        ),
+        (
+            "namespaced",
             ("webhook", "webhook-one-namespace", "webhook-cert-manager"),
             (*ONE_NAMESPACE, *CERTIFIED),
         ),
     ],
-    ids=["default", "jobs", "mounts", "monitoring", "webhook", "namespaced", "webhook of one"],
+    ids=[
+        "default",
+        "jobs",
+        "mounts",
+        "monitoring",
+        "webhook",
+        "namespaced",
+        "jobs of one",
+        "webhook of one",
+    ],
 )
 def test_both_ways_to_install_say_the_same(
     base: str, components: tuple[str, ...], values: tuple[str, ...], tmp_path: Path
