@@ -134,13 +134,14 @@ async def test_what_is_cancelled_ends_and_says_so(
     action = bench.clean(".20260101T020000Z.vhd.partial")
     reached = asyncio.Event()
 
-    async def hang(_: RemoteName) -> object:
+    async def hang(_: RemoteName, __: object) -> object:
         reached.set()
         return await asyncio.Event().wait()
 
     monkeypatch.setattr(bench.connections, "remote", hang)
     bench.plan(action)
-    await reached.wait()
+    async with asyncio.timeout(120):
+        await reached.wait()
     bench.plan(cancel=(action,))
     progress = await bench.ended(action)
     assert progress.ended[id_of(action)].reason == Reason.CANCELLED
