@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from reconciler.clock import Clock
@@ -47,6 +48,7 @@ class Reconciler:
     lines: where the log's lines of runs arrive, to be kept with the history. permit: asked right
     before anything on a pool or remote is changed; None: it always may be. hands: given this
     process's own, says who carries actions out. runs: where a door follows them; None: none does.
+    failures: of each job in a row, where a door knows better than the history file.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Reconciler:
         permit: Permit | None = None,
         hands: Callable[[Hands], Hands] = lambda own: own,
         runs: Latest[tuple[RunPicture, ...] | None] | None = None,
+        failures: Mapping[JobName, int] = MappingProxyType({}),
     ) -> None:
         self._desired = desired
         self._clock = clock
@@ -69,7 +72,7 @@ class Reconciler:
         self.connections = Connections(desired, reveal, read_only=not act, permit=permit)
         self._records = Records(records, owner=owner or new_owner())
         progress: Latest[Progress] = Latest(Progress())
-        self._tally: Latest[Tally] = Latest(Tally())
+        self._tally: Latest[Tally] = Latest(Tally(failed_in_a_row=failures))
         self._gather = Gather(desired, progress, self._pool_observer, self._remote_observer)
         self._loop = Loop(desired, self._gather.observed, progress, self._tally, clock)
         self._executor = Executor(

@@ -69,10 +69,12 @@ class Loop:
         while True:
             self._bell.clear()
             self._began = began = machine.time()
+            before = self.report.value
             report, said = await self._tick()
             took_s = machine.time() - began
             self._began, self._longest_s = None, max(self._longest_s, took_s)
-            self._tally.put(self._tally.value.after_tick(took_s))
+            tally = self._tally.value.after_tick(took_s)
+            self._tally.put(tally.after_plan(report.plan, None if before is None else before.plan))
             if said != sentence:
                 sentence = said
                 log.info("tick", sentence=sentence)

@@ -104,6 +104,8 @@ class RunKeeper:
         self._open = {row.id: row for row in await self._runs.open_rows()}
         self._slots = await self._runs.slots()
         self.ended.put(await self._runs.last_ended())
+        failures = await self._runs.failures_in_a_row()
+        self._tally.put(self._tally.value.knowing(failures))
         bell = asyncio.Event()
         self._report.ring(bell)
         loop = asyncio.get_running_loop()

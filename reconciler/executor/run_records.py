@@ -16,6 +16,7 @@ from typing import Any
 from reconciler.executor.records import Records, Try, try_of
 from reconciler.ids import JobName, RunId, ScheduleId
 from reconciler.status.runs import NotedRun, RunState, Trigger
+from reconciler.status.tally import failures_in_a_row
 
 LINES_MAX = 200_000
 """Kept of the log; the oldest go first."""
@@ -87,6 +88,17 @@ class RunRecords:
                 "select *, max(due) from runs where closed_at is not null group by job"
             ).fetchall()
             return {row.job: row for row in (_row_of(each, interrupted=False) for each in rows)}
+
+        return await self._records.do(read) or {}
+
+    async def failures_in_a_row(self) -> dict[JobName, int]:
+        """How many of each job's newest runs failed, up to its last good one."""
+
+        def read(connection: sqlite3.Connection) -> dict[JobName, int]:
+            rows = connection.execute(
+                "select job, state from runs where closed_at is not null order by due desc, id desc"
+            )
+            return failures_in_a_row((JobName(row["job"]), RunState(row["state"])) for row in rows)
 
         return await self._records.do(read) or {}
 

@@ -35,7 +35,7 @@ from reconciler.kube.login import Credentials
 from reconciler.kube.protected import ProtectedObjects
 from reconciler.kube.publish import Publisher
 from reconciler.kube.reviewer import Reviewer
-from reconciler.kube.runs import RunObjects
+from reconciler.kube.runs import RunObjects, noted_failures
 from reconciler.kube.secrets import Secrets
 from reconciler.kube.shelf import Shelf, Shelved
 from reconciler.latest import Latest
@@ -139,6 +139,7 @@ class Operator:
             permit=self._permit,
             hands=self._hands,
             runs=pictures,
+            failures=noted_failures(self._listening.objects.value or {}),
         )
         runs = RunObjects(self.api, self._listening, reconciler.report, pictures, self._clock)
         protected = ProtectedObjects(self.api, self._listening, reconciler.report, self._clock)

@@ -32,6 +32,7 @@ from reconciler.kube.run_status import BAD, OPEN, conditions_of, status_of
 from reconciler.latest import Latest
 from reconciler.status.report import Report
 from reconciler.status.runs import RunState, open_runs
+from reconciler.status.tally import failures_in_a_row
 
 log = structlog.get_logger(__name__)
 
@@ -212,3 +213,14 @@ def surplus(runs: Objects, jobs: Mapping[JobName, Job]) -> set[Identity]:
         found.sort(reverse=True)
         gone.update(identity for _, identity in found[kept:])
     return gone
+
+
+def noted_failures(objects: Objects) -> dict[JobName, int]:
+    """Count the runs of each job that failed since its last good one, as far as records go."""
+    runs = [(_time_of(raw), identity) for identity, raw in objects.items() if identity.kind == RUN]
+    ended = [
+        (JobName(identity.sibling(str(objects[identity]["spec"]["jobRef"]["name"]))), state)
+        for _, identity in sorted(runs, reverse=True)
+        if (state := _state_in(objects[identity])) is not None and state not in OPEN
+    ]
+    return failures_in_a_row(ended)

@@ -136,7 +136,8 @@ JOB_MISSED = _counter(
 )
 JOB_FAILURES = _gauge(
     "job_consecutive_failures",
-    "Runs of a job that failed, wholly or in part, since its last good one.",
+    "Runs of a job that failed, wholly or in part, since its last good one; those before a restart "
+    "as far as they were noted.",
     "backup_job",
 )
 RESOURCE_CONDITION = _gauge(
@@ -163,6 +164,12 @@ TRANSFER_BYTES = _counter(
     *("direction", *_PLACE),
     unit="bytes",
 )
+TRANSFER_PROGRESS = _gauge(
+    "transfer_progress_ratio",
+    "Of what is under way there and said how much it is: bytes moved of bytes expected, 0 to 1; no "
+    "series while there is none.",
+    *("direction", *_PLACE),
+)
 FULL_FALLBACK = _counter(
     "full_fallback",
     "Disks that were sent whole, by why; FirstBackup, DiskAdded and KeyIntervalReached are wanted.",
@@ -180,6 +187,11 @@ HELD_POINTS = _gauge(
     "held_points",
     "Points that retention would let go and that stay all the same, by why.",
     *("backup_job", *_PLACE, "reason"),
+)
+PRUNE_BLOCKED = _counter(
+    "prune_blocked",
+    "Deletions that were to be done and were held, each counted when it was first held, by why.",
+    *("backup_job", "reason"),
 )
 GUARD_PENDING = _gauge(
     "guard_pending", "Deletions of a job that wait for a person's approval.", "backup_job"

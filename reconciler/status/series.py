@@ -1,7 +1,7 @@
 """All metrics at one instant, read off a report and a tally. Pure; web/ only writes them down."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import get_args
 
@@ -31,13 +31,14 @@ VERBS = tuple(dict.fromkeys(kind.verb for kind in get_args(Action)))
 def families(
     report: Report | None,
     tally: Tally,
-    moving: Iterable[tuple[Way, int]],
+    moving: Sequence[tuple[Way, int, int]],
     now: datetime,
     *,
     build: tuple[str, str],
     leading: bool = True,
 ) -> list[Family]:
-    """Return every family. report: None before the first. moving: bytes of what is under way.
+    """Return every family. report: None before the first. moving: what is under way, bytes moved
+    and bytes expected (0: not known).
 
     build: versions of the program and of Python.
     """
@@ -45,6 +46,7 @@ def families(
         Family(m.BUILD_INFO, [(build, 1)]),
         Family(m.LEADER, [((), int(leading))]),
         *_of_tally(tally, moving),
+        Family(m.TRANSFER_PROGRESS, _progress(moving)),
     ]
     if report is not None:
         found += _of_jobs(report, tally, now)
@@ -57,9 +59,9 @@ def families(
 # ── what happened ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_tally(tally: Tally, moving: Iterable[tuple[Way, int]]) -> Iterable[Family]:
+def _of_tally(tally: Tally, moving: Sequence[tuple[Way, int, int]]) -> Iterable[Family]:
     moved: dict[Way, int] = defaultdict(int, tally.moved_bytes)
-    for way, count in moving:
+    for way, count, _ in moving:
         moved[way] += count
     yield Family(m.ACTION_TOTAL, [(key, count) for key, count in sorted(tally.tries.items())])
     yield Family(
@@ -72,6 +74,18 @@ def _of_tally(tally: Tally, moving: Iterable[tuple[Way, int]]) -> Iterable[Famil
     yield Family(m.FULL_FALLBACK, [(key, count) for key, count in sorted(tally.fulls.items())])
     yield Family(m.RUN_SECONDS, [((job,), each) for job, each in sorted(tally.run_seconds.items())])
     yield Family(m.RECONCILE_SECONDS, [((), tally.tick_seconds)])
+
+
+def _progress(moving: Sequence[tuple[Way, int, int]]) -> Series:
+    moved: Counter[Way] = Counter()
+    expected: Counter[Way] = Counter()
+    for way, count, total in moving:
+        if total:
+            moved[way] += count
+            expected[way] += total
+    return [
+        ((way.direction, way.remote, way.sr), moved[way] / total) for way, total in expected.items()
+    ]
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────
@@ -107,6 +121,9 @@ def _of_jobs(report: Report, tally: Tally, now: datetime) -> Iterable[Family]:
             for state in VmState
         ],
     )
+    none_blocked = {(job, Reason.MASS_DELETION_BLOCKED): 0 for job in sorted(jobs)}
+    blocked = {**none_blocked, **tally.blocked}
+    yield Family(m.PRUNE_BLOCKED, [(key, count) for key, count in blocked.items()])
     yield Family(m.JOB_FAILURES, [((job,), tally.failed_in_a_row.get(job, 0)) for job in slots])
     yield from _of_schedules(jobs, slots, tally)
     yield Family(m.RESOURCE_CONDITION, list(_conditions(report)))

@@ -6,11 +6,11 @@ counters are, and nothing that decides reads it.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from reconciler.ids import JobName, ScheduleId
+from reconciler.ids import ActionId, JobName, ScheduleId
 from reconciler.observed.progress import Attempt
 from reconciler.plan.actions import (
     Action,
@@ -20,9 +20,12 @@ from reconciler.plan.actions import (
     ExportKind,
     Merge,
     Replicate,
+    id_of,
 )
+from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
 from reconciler.plan.restore_actions import RestoreDisk, RestoreVm
+from reconciler.plan.retention import Deletion
 from reconciler.status.runs import RunState, Trigger
 
 K = TypeVar("K")
@@ -72,6 +75,7 @@ class Tally:
 
     moved_bytes: of tries that are over. fulls: disks that were sent whole, by why. failed_in_a_row:
     runs of a job since its last good one; those that were cancelled or cut short do not count.
+    blocked: deletions that were held, each counted once for as long as it stays so.
     """
 
     tries: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
@@ -82,6 +86,7 @@ class Tally:
     run_seconds: Mapping[JobName, Histogram] = field(default_factory=dict)
     failed_in_a_row: Mapping[JobName, int] = field(default_factory=dict)
     missed: Mapping[tuple[JobName, ScheduleId], int] = field(default_factory=dict)
+    blocked: Mapping[tuple[JobName, Reason], int] = field(default_factory=dict)
     tick_seconds: Histogram = field(default_factory=lambda: empty(TICK_S))
 
     def after_try(
@@ -123,6 +128,19 @@ class Tally:
         """Count a slot that passed, and that a later one answers for."""
         return replace(self, missed=_with_more(self.missed, (job, schedule)))
 
+    def after_plan(self, plan: Plan, before: Plan | None) -> "Tally":
+        """Count the deletions that this plan holds and the one before it did not."""
+        known = _blocked_by(before) if before is not None else {}
+        blocked = self.blocked
+        for id_, key in _blocked_by(plan).items():
+            if known.get(id_) != key:
+                blocked = _with_more(blocked, key)
+        return self if blocked is self.blocked else replace(self, blocked=blocked)
+
+    def knowing(self, failed_in_a_row: Mapping[JobName, int]) -> "Tally":
+        """Return it with what was noted of runs before this process began."""
+        return replace(self, failed_in_a_row={**failed_in_a_row, **self.failed_in_a_row})
+
     def after_tick(self, seconds: float) -> "Tally":
         """Count a tick of the loop."""
         return replace(self, tick_seconds=self.tick_seconds.with_value(seconds))
@@ -136,10 +154,34 @@ class Tally:
             run_seconds={job: each for job, each in self.run_seconds.items() if job in jobs},
             failed_in_a_row={job: n for job, n in self.failed_in_a_row.items() if job in jobs},
             missed={key: count for key, count in self.missed.items() if key[0] in jobs},
+            blocked={key: count for key, count in self.blocked.items() if key[0] in jobs},
         )
 
 
 _BAD = frozenset({RunState.FAILED, RunState.PARTIALLY_FAILED, RunState.TIMED_OUT})
+
+
+def failures_in_a_row(ended: Iterable[tuple[JobName, RunState]]) -> dict[JobName, int]:
+    """Count a job's runs that failed since its last good one. ended: the newest first."""
+    counts: dict[JobName, int] = {}
+    over: set[JobName] = set()
+    for job, state in ended:
+        counts.setdefault(job, 0)
+        if state is RunState.SUCCEEDED:
+            over.add(job)
+        elif state in _BAD and job not in over:
+            counts[job] += 1
+    return counts
+
+
+def _blocked_by(plan: Plan) -> dict[ActionId, tuple[JobName, Reason]]:
+    return {
+        id_of(each.action): (each.action.job, each.reason)
+        for each in plan.held
+        if isinstance(each.action, Deletion) and each.action.job is not None
+    }
+
+
 _TOLD_TO = {Reason.CANCELLED: "Cancelled", Reason.INTERRUPTED: "Interrupted"}
 
 

@@ -126,7 +126,7 @@ class Watch:
         tally = Tally() if reconciler is None else reconciler.tally()
         transfers = () if reconciler is None else reconciler.transfers()
         moving = [
-            (way, transfer.done_bytes)
+            (way, transfer.done_bytes, transfer.total_bytes)
             for transfer in transfers
             if (way := way_of(transfer.action)) is not None
         ]

@@ -74,8 +74,8 @@ class _Fields:
             raise self.bad(f"{name} is not text")
         return value[:TEXT_MAX]
 
-    def flag(self, name: str) -> bool:
-        value = self._record.get(name, False)
+    def flag(self, name: str, default: bool = False) -> bool:
+        value = self._record.get(name, default)
         if not isinstance(value, bool):
             raise self.bad(f"{name} is neither true nor false")
         return value
@@ -301,6 +301,8 @@ class VdiRecord:
     snapshot_of: str | None
     vbds: tuple[str, ...]
     other_config: Mapping[str, str]
+    hidden: bool = False
+    parent: str = ""
     raw: Record = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod

@@ -25,6 +25,8 @@ asked for. What was written less than five seconds ago is served again.
 - With more than 2,000 VMs only `reconciler_vm_info` has `vm_name`; join it as in
   `reconciler_vm_rpo_met * on (backup_job, vm_uuid) group_left (vm_name) reconciler_vm_info`. There
   are as many series as VMs × jobs × destinations; no label names a run, an action or a point.
+- How full a remote will be, and when, is a query over what was: Prometheus keeps the history that
+  this program does not. `predict_linear(reconciler_remote_free_bytes[7d], 7 * 86400) < 0`.
 - A run that failed and was made up for later counts twice, once for each end.
 - `process_…` metrics (memory, CPU, file descriptors) come with them.
 

@@ -121,3 +121,16 @@ async def test_metrics_say_what_happened(lab, served, tmp_path: Path) -> None:
         assert down.value("remote_up", remote="cellar") == 0
         assert down.all("restore_points") == [], "not seen is not nothing"
         assert (await scraper.status("/readyz"))[0] == 200
+
+
+async def test_what_is_under_way_says_how_far_it_is(lab, served, tmp_path: Path) -> None:
+    lab.pool.settings.bandwidth_bytes_per_s = 64 * 1024
+    async with running(served, tmp_path, ["cellar"]) as party, watched(party) as scraper:
+        labels = {"direction": "backup", "remote": "cellar"}
+        begun = await scraper.until("transfer_progress_ratio", 0.01, **labels)
+        assert begun.value("transfer_progress_ratio", **labels) < 1
+        assert begun.value("prune_blocked_total", reason="MassDeletionBlocked") == 0
+        lab.pool.settings.bandwidth_bytes_per_s = 0
+        await party.until(lambda report: with_point(report) == {"cellar"})
+        done = await scraper.until("action_total", 1, kind="export", result="Succeeded")
+        assert done.all("transfer_progress_ratio") == []

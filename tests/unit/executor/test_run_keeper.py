@@ -194,6 +194,24 @@ async def test_a_run_whose_keeper_died_is_interrupted_until_somebody_goes_on(
         await bench.until(RunState.SUCCEEDED)
 
 
+async def test_failures_in_a_row_outlive_a_restart(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    async with bench.keeping("first"):
+        bench.reports.put(report(EXPORT))
+        await bench.until(RunState.PENDING, owner="first")
+        await bench.tried(EXPORT, "Failed", "the remote is full")
+        bench.reports.put(report())
+        await bench.until(RunState.FAILED, owner="first")
+    assert bench.tally.value.failed_in_a_row == {JOB.name: 1}
+    bench.tally.put(Tally())
+    async with bench.keeping("second"):
+        async with asyncio.timeout(60):
+            await bench.tally.newer_than(bench.tally.version - 1)
+            while not bench.tally.value.failed_in_a_row:
+                await bench.tally.newer_than(bench.tally.version)
+    assert bench.tally.value.failed_in_a_row == {JOB.name: 1}
+
+
 async def test_before_the_world_is_seen_no_run_is_closed(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     async with bench.keeping("dead"):

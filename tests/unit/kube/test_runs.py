@@ -15,7 +15,7 @@ from reconciler.ids import JobName, RunId
 from reconciler.kube.objects import is_over
 from reconciler.kube.records import MADE_BY
 from reconciler.kube.run_status import status_of
-from reconciler.kube.runs import object_name, surplus
+from reconciler.kube.runs import noted_failures, object_name, surplus
 from reconciler.status.runs import NotedRun, RunState, Trigger
 
 AT = datetime(2026, 1, 31, 2, tzinfo=UTC)
@@ -118,3 +118,18 @@ def test_the_order_is_that_of_instants_and_not_of_texts() -> None:
         if identity.name == "succeeded-1-1":
             raw["spec"]["at"] = "2026-01-08T05:00:00+02:00"  # an hour after the newest
     assert "succeeded-1-1" not in {identity.name for identity in surplus(runs, {})}
+
+
+def test_failures_in_a_row_are_told_by_records_too() -> None:
+    runs = records("Running") | {
+        Identity("BackupRun", "default", f"run-{day}"): {
+            "metadata": {},
+            "spec": {"jobRef": {"name": "nightly"}, "at": f"2026-02-{day:02}T02:00:00Z"},
+            "status": {"state": state},
+        }
+        for day, state in enumerate(("Failed", "Succeeded", "Failed", "Missed", "TimedOut"), 1)
+    }
+    other = {**runs[Identity("BackupRun", "default", "run-1")], "status": {}}
+    runs[Identity("BackupRun", "east", "asked")] = other
+    assert noted_failures(runs) == {"nightly": 2}
+    assert noted_failures({}) == {}

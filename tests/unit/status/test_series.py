@@ -45,7 +45,7 @@ class Found:
         self,
         scene: Scene,
         tally: Tally | None = None,
-        moving: Sequence[tuple[Way, int]] = (),
+        moving: Sequence[tuple[Way, int, int]] = (),
         plan: Plan | None = None,
         later: timedelta = timedelta(),
     ) -> None:
@@ -240,6 +240,7 @@ def test_what_never_happened_counts_from_zero() -> None:
     assert found.value("job_missed_intervals_total", schedule="night") == 0
     assert found.value("job_consecutive_failures") == 0
     assert found.value("guard_pending", backup_job="nightly") == 0
+    assert found.value("prune_blocked_total", reason="MassDeletionBlocked") == 0
 
 
 def test_runs_are_counted_and_told_apart() -> None:
@@ -286,7 +287,7 @@ def test_bytes_that_move_are_counted_while_they_move() -> None:
     (export,) = owed().actions(Export)
     ended = Attempt(owed().now, False, 1, None, Reason.STREAM_BROKEN, "it broke")
     tally = Tally().after_try(export, ended, seconds=3, moved_bytes=100)
-    found = Found(owed(), tally, [(way, 20), (way, 3)])
+    found = Found(owed(), tally, [(way, 20, 0), (way, 3, 9)])
     assert found.value("transfer_bytes_total", direction="backup", remote="nas") == 123
     assert found.value("action_total", kind="export") == 1
     assert found.series("action_total")[0][0]["reason"] == "StreamBroken"
@@ -334,3 +335,12 @@ def test_space_is_told_where_it_is_known() -> None:
         remotes={RemoteName("nas"): replace(view, free_bytes=None, total_bytes=None)},  # type: ignore[type-var]
     )
     assert Found(untold).series("remote_free_bytes") == []
+
+
+def test_how_far_what_is_under_way_has_come() -> None:
+    nas, cloud = Way("backup", remote="nas"), Way("restore", remote="cloud")
+    found = Found(in_sync(), moving=[(nas, 100, 400), (nas, 50, 100), (nas, 7, 0), (cloud, 7, 0)])
+    assert found.series("transfer_progress_ratio") == [
+        ({"direction": "backup", "remote": "nas"}, 0.3)
+    ]
+    assert found.value("transfer_bytes_total", direction="backup") == 157

@@ -29,9 +29,10 @@ from reconciler.plan.actions import (
     Prune,
     RestoreDisk,
 )
+from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
 from reconciler.status.runs import RunState, Trigger
-from reconciler.status.tally import Tally, Way, empty, way_of
+from reconciler.status.tally import Tally, Way, empty, failures_in_a_row, way_of
 
 AT = datetime(2026, 1, 5, 2, tzinfo=UTC)
 JOB, NAS, EAST, WEB = JobName("nightly"), RemoteName("nas"), PoolName("east"), VmUuid("web")
@@ -59,6 +60,7 @@ EXPORT = Export(
     due=AT,
     reason=Reason.POINT_MISSING,
 )
+PRUNE = Prune(NAS, WEB, "web", JOB, EXPORT.stamp, 1, AT, Reason.RETENTION_EXCEEDED)
 FAILED = Attempt(AT, False, 1, AT, Reason.STREAM_BROKEN, "it broke")
 
 
@@ -109,12 +111,11 @@ def test_bytes_go_ways() -> None:
         reason=Reason.POINT_MISSING,
     )
     merge = Merge(NAS, WEB, "web", JOB, "a", "b", 1, AT, Reason.POINT_PRUNED)
-    prune = Prune(NAS, WEB, "web", JOB, EXPORT.stamp, 1, AT, Reason.RETENTION_EXCEEDED)
     disk = RestoreDisk(NAS, WEB, "web", EXPORT.stamp, DiskUuid("a"), "out", "raw", AT)
     assert way_of(copy) == Way("backup", sr="east/sr-1")
     assert way_of(merge) == Way("merge", remote="nas")
     assert way_of(disk) == Way("restore", remote="nas")
-    assert way_of(prune) is None
+    assert way_of(PRUNE) is None
 
 
 def test_failures_in_a_row_end_with_a_good_run() -> None:
@@ -131,6 +132,43 @@ def test_failures_in_a_row_end_with_a_good_run() -> None:
         rows.append(tally.failed_in_a_row[JOB])
     assert rows == [1, 2, 2, 3, 0]
     assert sum(tally.runs.values()) == tally.run_seconds[JOB].count == 5
+
+
+def test_what_was_noted_before_counts_until_something_newer_is_known() -> None:
+    other = JobName("other")
+    noted = failures_in_a_row(
+        [
+            (JOB, RunState.FAILED),
+            (other, RunState.SUCCEEDED),
+            (JOB, RunState.CANCELLED),
+            (JOB, RunState.PARTIALLY_FAILED),
+            (JOB, RunState.SUCCEEDED),
+            (JOB, RunState.FAILED),
+            (other, RunState.FAILED),
+        ]
+    )
+    assert noted == {JOB: 2, other: 0}
+    tally = Tally().knowing(noted).after_run(JOB, Trigger.SCHEDULED, RunState.FAILED, 1.0)
+    assert tally.failed_in_a_row == {JOB: 3, other: 0}
+    assert Tally(failed_in_a_row={JOB: 1}).knowing(noted).failed_in_a_row == {JOB: 1, other: 0}
+
+
+def test_a_deletion_that_stays_held_is_counted_once() -> None:
+    def held(*stamps: str, reason: Reason = Reason.MASS_DELETION_BLOCKED) -> Plan:
+        prunes = [replace(PRUNE, stamp=Stamp(stamp)) for stamp in stamps]
+        return Plan(held=tuple(Held("VM web", reason, "why", prune) for prune in prunes))
+
+    first = held("20260101T020000Z", "20260102T020000Z")
+    blocked = (JOB, Reason.MASS_DELETION_BLOCKED)
+    tally = Tally().after_plan(first, None)
+    assert tally.blocked == {blocked: 2}
+    assert tally.after_plan(first, first) is tally
+    more = held("20260102T020000Z", "20260103T020000Z")
+    tally = tally.after_plan(more, first)
+    assert tally.blocked == {blocked: 3}
+    tally = tally.after_plan(held("20260103T020000Z", reason=Reason.LAST_GOOD_POINT), more)
+    assert tally.blocked == {blocked: 3, (JOB, Reason.LAST_GOOD_POINT): 1}
+    assert tally.of_jobs(set()).blocked == {}
 
 
 def test_a_job_that_is_no_more_is_forgotten() -> None:
