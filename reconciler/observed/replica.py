@@ -25,12 +25,17 @@ from reconciler.ids import (
 
 @dataclass(frozen=True, slots=True)
 class Sr:
-    """A storage repository. free_bytes: None where it does not say."""
+    """A storage repository. free_bytes: None where it does not say.
+
+    coalesce_backlog: hidden disks that it has still to fold into the one they stand on; None where
+    none of its disks says on which it stands.
+    """
 
     uuid: SrUuid
     name: str
     free_bytes: int | None
     total_bytes: int | None
+    coalesce_backlog: int | None = None
 
 
 class ReplicaKind(StrEnum):

@@ -59,6 +59,8 @@ WANTED: Classes = {
             "type",
             "is_a_snapshot",
             "snapshot_of",
+            "managed",
+            "sm_config",
             "other_config",
         }
     ),
@@ -100,6 +102,8 @@ class PoolTables:
         self._listers_of_vbd: dict[str, set[str]] = defaultdict(set)
         self._snapshots_of_vdi: dict[str, set[str]] = defaultdict(set)
         self._snapshots_of_vm: dict[str, set[str]] = defaultdict(set)
+        self._standing_on: dict[str, set[str]] = defaultdict(set)  # a disk's uuid
+        self._hidden: set[str] = set()  # their uuids
 
     def apply(self, changes: Sequence[Change], touched: Touched) -> None:
         """Take over what changed; note in `touched` what may look different now."""
@@ -141,6 +145,20 @@ class PoolTables:
     def is_memory(self, vdi: str) -> bool:
         """Whether a suspended VM, or a snapshot with memory, has its memory on this disk."""
         return vdi in self._vms_of_memory
+
+    def coalesce_backlog(self) -> dict[str, int]:
+        """How much each SR, by reference, has still to fold away; none of one that does not tell.
+
+        A hidden disk that is the only one to stand on a hidden disk has no use of its own any more.
+        """
+        waiting: dict[str, int] = {}
+        for uuid, refs in self._standing_on.items():
+            for ref in refs:
+                disk = self.vdis[ref]
+                if disk.sr is not None:
+                    alone = disk.hidden and uuid in self._hidden and len(refs) == 1
+                    waiting[disk.sr] = waiting.get(disk.sr, 0) + alone
+        return waiting
 
     def _apply_vm(self, change: Change, touched: Touched) -> None:
         before, after = self._replace(self.vms, change, VmRecord)
@@ -185,6 +203,11 @@ class PoolTables:
         for record, join in ((before, False), (after, True)):
             if record is not None and record.snapshot_of is not None:
                 _join(self._snapshots_of_vdi, record.snapshot_of, record.ref, join)
+            if record is not None and record.parent:
+                _join(self._standing_on, record.parent, record.ref, join)
+            if record is not None and record.hidden:
+                (self._hidden.add if join else self._hidden.discard)(record.uuid)
+        touched.header |= _tree_of(before) != _tree_of(after)
         touched.vdis.add(change.ref)
         # its snapshots too: they name the live disk that they are of
         for vdi in (change.ref, *self._snapshots_of_vdi.get(change.ref, ())):
@@ -218,6 +241,13 @@ class PoolTables:
             self.unreadable_version += 1
         if why is not None:
             self.unreadable[key] = why
+
+
+def _tree_of(vdi: VdiRecord | None) -> tuple[bool, str, str | None] | None:
+    """What of a disk says which disks stand on which."""
+    if vdi is None or not (vdi.hidden or vdi.parent):
+        return None
+    return vdi.hidden, vdi.parent, vdi.sr
 
 
 def _slim(record: Record) -> Record:

@@ -45,8 +45,11 @@ def is_untouched(record: VmRecord) -> bool:
 
 def storage(tables: PoolTables) -> dict[SrUuid, Sr]:
     """The storage that replicas can lie on."""
+    backlog = tables.coalesce_backlog()
     return {
-        SrUuid(sr.uuid): Sr(SrUuid(sr.uuid), sr.name, _free(sr), sr.total_bytes)
+        SrUuid(sr.uuid): Sr(
+            SrUuid(sr.uuid), sr.name, _free(sr), sr.total_bytes, backlog.get(sr.ref)
+        )
         for sr in tables.srs.values()
         if sr.type not in _HOLDS_NO_DISKS and sr.content_type not in _HOLDS_NO_DISKS
     }

@@ -209,6 +209,13 @@ SR_FREE = _gauge(
     unit="bytes",
 )
 
+SR_COALESCE = _gauge(
+    "sr_coalesce_backlog",
+    "Hidden disks of an SR that its garbage collector has still to fold into the one they stand "
+    "on; no series where none of its disks says on which it stands.",
+    *("sr", "sr_name"),
+)
+
 # ── the program ───────────────────────────────────────────────────────────────────────────────────
 
 MANIFEST_PROBLEMS = _gauge(

@@ -123,7 +123,7 @@ def _of_jobs(report: Report, tally: Tally, now: datetime) -> Iterable[Family]:
     )
     none_blocked = {(job, Reason.MASS_DELETION_BLOCKED): 0 for job in sorted(jobs)}
     blocked = {**none_blocked, **tally.blocked}
-    yield Family(m.PRUNE_BLOCKED, [(key, count) for key, count in blocked.items()])
+    yield Family(m.PRUNE_BLOCKED, list(blocked.items()))
     yield Family(m.JOB_FAILURES, [((job,), tally.failed_in_a_row.get(job, 0)) for job in slots])
     yield from _of_schedules(jobs, slots, tally)
     yield Family(m.RESOURCE_CONDITION, list(_conditions(report)))
@@ -250,15 +250,16 @@ def _of_places(report: Report) -> Iterable[Family]:
         [((name,), view.total_bytes) for name, view in seen if view.total_bytes is not None],
     )
     yield Family(m.POOL_UP, [((name,), int(isinstance(view, PoolView))) for name, view in pools])
+    srs = [
+        ((f"{name}/{sr.uuid}", sr.name), sr)
+        for name, view in pools
+        if isinstance(view, PoolView)
+        for sr in view.srs.values()
+    ]
+    yield Family(m.SR_FREE, [(key, sr.free_bytes) for key, sr in srs if sr.free_bytes is not None])
     yield Family(
-        m.SR_FREE,
-        [
-            ((f"{name}/{sr.uuid}", sr.name), sr.free_bytes)
-            for name, view in pools
-            if isinstance(view, PoolView)
-            for sr in view.srs.values()
-            if sr.free_bytes is not None
-        ],
+        m.SR_COALESCE,
+        [(key, sr.coalesce_backlog) for key, sr in srs if sr.coalesce_backlog is not None],
     )
     yield Family(m.MANIFEST_PROBLEMS, [((), len(report.desired.problems))])
     yield Family(m.LAST_TICK, [((), report.at.timestamp())])

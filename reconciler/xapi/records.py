@@ -74,7 +74,7 @@ class _Fields:
             raise self.bad(f"{name} is not text")
         return value[:TEXT_MAX]
 
-    def flag(self, name: str, default: bool = False) -> bool:
+    def flag(self, name: str, *, default: bool = False) -> bool:
         value = self._record.get(name, default)
         if not isinstance(value, bool):
             raise self.bad(f"{name} is neither true nor false")
@@ -289,7 +289,9 @@ class VbdRecord:
 
 @dataclass(frozen=True, slots=True)
 class VdiRecord:
-    """A disk or a disk's snapshot. size_bytes: virtual size."""
+    """A disk or a disk's snapshot. size_bytes: virtual size. parent: uuid of the disk that this one
+    holds only the difference to, "" if none is told. hidden: it is there for others to stand on.
+    """
 
     ref: str
     uuid: str
@@ -320,5 +322,7 @@ class VdiRecord:
             snapshot_of=fields.ref("snapshot_of"),
             vbds=fields.texts("VBDs"),
             other_config=fields.pairs("other_config"),
+            hidden=not fields.flag("managed", default=True),
+            parent=fields.pairs("sm_config").get("vhd-parent", "")[:TEXT_MAX],
             raw=record if keep_raw else _NO_RAW,
         )

@@ -134,3 +134,25 @@ async def test_what_is_under_way_says_how_far_it_is(lab, served, tmp_path: Path)
         await party.until(lambda report: with_point(report) == {"cellar"})
         done = await scraper.until("action_total", 1, kind="export", result="Succeeded")
         assert done.all("transfer_progress_ratio") == []
+
+
+async def test_what_the_garbage_collector_has_before_it_is_seen(
+    lab, served, tmp_path: Path
+) -> None:
+    lab.pool.settings.coalesce = False
+    (vm,) = lab.call("VM.get_by_name_label", "web")
+    snapshots = []
+    for byte in (b"1", b"2"):
+        lab.write_disk("web", 0, 0, byte * 512)
+        snapshots.append(lab.call("VM.snapshot", vm, "by hand"))
+    async with running(served, tmp_path, ["cellar"]) as party, watched(party) as scraper:
+        await party.until(lambda report: with_point(report) == {"cellar"})
+        before = sum(value for _, value in (await scraper.metrics()).all("sr_coalesce_backlog"))
+        # What only the first one stood on now carries nothing but what the second one stands on.
+        (disk,) = (
+            vbd
+            for vbd in lab.call("VM.get_VBDs", snapshots[0])
+            if lab.call("VBD.get_userdevice", vbd) == "0"
+        )
+        lab.call("VDI.destroy", lab.call("VBD.get_VDI", disk))
+        await scraper.until("sr_coalesce_backlog", before + 1)

@@ -397,6 +397,40 @@ def test_a_pool_without_a_pool_is_an_error(pool):
         fold(pool)
 
 
+def test_what_an_sr_has_still_to_fold_is_counted_and_told_when_it_changes(pool):
+    pool.put("SR", "S", uuid=uuid_of("S"), name_label="fast", type="ext", content_type="user")
+    pool.vm("web")
+
+    def base(name, on, **fields):
+        tree = {"vhd-parent": uuid_of(on)} if on else {}
+        return pool.put(
+            *("VDI", name), uuid=uuid_of(name), SR="S", managed=False, sm_config=tree, **fields
+        )
+
+    def backlog(view):
+        (sr,) = view.srs.values()
+        return sr.coalesce_backlog
+
+    folded, view = fold(pool)
+    assert backlog(view) is None, "nothing says what stands on what"
+    root, web = base("root", ""), {"vhd-parent": uuid_of("root")}
+    view = folded.apply((root, pool.put("VDI", "web-vdi0", sm_config=web)), LATER)
+    assert backlog(view) == 0, "a disk that is in use is folded, but never has to be"
+    second = base("second", "root")
+    on_second = {"vhd-parent": uuid_of("second")}
+    folded.apply((second, pool.put("VDI", "web-vdi0", sm_config=on_second)), LATER)
+    view = folded.apply((pool.put("VDI", "other", uuid=uuid_of("other"), sm_config=web),), LATER)
+    assert backlog(view) == 0, "somebody else stands on the root"
+    view = folded.apply((pool.drop("VDI", "other"),), LATER)
+    assert backlog(view) == 1
+    noise = {**on_second, "host_OpaqueRef:1": "RW"}
+    assert folded.apply((pool.put("VDI", "web-vdi0", sm_config=noise),), LATER) == view
+    view = folded.apply(
+        (pool.drop("VDI", "second"), pool.put("VDI", "web-vdi0", sm_config=web)), LATER
+    )
+    assert backlog(view) == 0
+
+
 def test_nothing_new_gives_the_same_picture_later(pool):
     pool.vm("web")
     folded, first = fold(pool)

@@ -10,7 +10,8 @@ from worlds import sr_uuid, vm_uuid
 
 from reconciler.desired.retention import Retention
 from reconciler.desired.state import JobMode, PruneGuard, SrTarget
-from reconciler.ids import JobName, RemoteName
+from reconciler.ids import JobName, PoolName, RemoteName
+from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt, Progress
 from reconciler.plan.actions import Export, id_of
 from reconciler.plan.plan import Plan
@@ -344,3 +345,16 @@ def test_how_far_what_is_under_way_has_come() -> None:
         ({"direction": "backup", "remote": "nas"}, 0.3)
     ]
     assert found.value("transfer_bytes_total", direction="backup") == 157
+
+
+def test_an_sr_says_what_it_has_still_to_fold_if_it_can_be_told() -> None:
+    found = scene("pools: {east: {srs: [fast, slow]}}\nremotes: {nas: {vms: {}}}")
+    east = found.observed.pools[PoolName("east")]
+    assert isinstance(east, PoolView)
+    srs = {
+        uuid: replace(sr, coalesce_backlog=3 if sr.name == "fast" else None)
+        for uuid, sr in east.srs.items()
+    }
+    found.observed = replace(found.observed, pools={PoolName("east"): replace(east, srs=srs)})
+    fast = {"sr": f"east/{sr_uuid('east', 'fast')}", "sr_name": "fast"}
+    assert Found(found).series("sr_coalesce_backlog") == [(fast, 3)]
