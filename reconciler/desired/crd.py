@@ -65,6 +65,9 @@ def _condition(type_: str, field: str = "status") -> str:
 
 _READY = (_Column("Ready", _condition("Ready")), _Column("Status", _condition("Ready", "message")))
 _AGE = _Column("Age", ".metadata.creationTimestamp", "date")
+_SUSPENDED = _Column("Suspended", ".spec.suspend", "boolean", wide=True)
+_LAST_SUCCESS = _Column("Last success", ".status.lastSuccessTime", "date")
+_OF_JOB = _Column("Job", ".spec.jobRef.name")
 
 _KINDS = (
     _Kind(
@@ -91,7 +94,7 @@ _KINDS = (
             _Column("Capacity", ".status.capacity", wide=True),
             _Column("VMs", ".status.vmCount", "integer", wide=True),
             _Column("Identity", ".status.identity", wide=True),
-            _Column("Suspended", ".spec.suspend", "boolean", wide=True),
+            _SUSPENDED,
         ),
     ),
     _Kind(
@@ -101,7 +104,7 @@ _KINDS = (
         JobStatus,
         (
             _Column("VMs", ".status.protectedVMs.summary"),
-            _Column("Last success", ".status.lastSuccessTime", "date"),
+            _LAST_SUCCESS,
             _Column("Next", ".status.nextRunTime"),  # in the future, where no age is shown
             _Column("RPO", ".status.exposedSince", "date"),
             _Column("Mode", ".spec.mode", wide=True),
@@ -109,7 +112,7 @@ _KINDS = (
             _Column("RPO met", _condition("RPOMet"), wide=True),
             _Column("Chains", _condition("ChainsHealthy"), wide=True),
             _Column("Plan", ".status.plan.summary", wide=True),
-            _Column("Suspended", ".spec.suspend", "boolean", wide=True),
+            _SUSPENDED,
         ),
     ),
     _Kind(
@@ -129,7 +132,7 @@ _KINDS = (
         RunSpec,
         RunStatus,
         (
-            _Column("Job", ".spec.jobRef.name"),
+            _OF_JOB,
             _Column("State", ".status.state"),
             _Column("VMs", ".status.vms.summary"),
             _Column("Started", ".status.startTime", "date"),
@@ -144,9 +147,9 @@ _KINDS = (
         ProtectedVmStatus,
         (
             _Column("VM", ".status.vmName"),
-            _Column("Job", ".spec.jobRef.name"),
+            _OF_JOB,
             _Column("State", ".status.state"),
-            _Column("Last success", ".status.lastSuccessTime", "date"),
+            _LAST_SUCCESS,
             _Column("Behind since", ".status.behindSince", "date"),
             _Column("Blocked", ".status.blockedBy[0].reason"),
         ),

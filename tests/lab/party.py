@@ -14,6 +14,7 @@ from reconciler.catalog.read import read_vm
 from reconciler.clock import SteppedClock
 from reconciler.desired.state import Desired
 from reconciler.ids import RemoteName, VmUuid
+from reconciler.lab.lab import Lab
 from reconciler.latest import Latest
 from reconciler.sources.files import ManifestFiles
 from reconciler.sources.secrets import read_secret
@@ -22,6 +23,8 @@ from reconciler.transfer.restore import open_chain, write_raw
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NAMES = ("attic", "barn", "cellar")
+MIB = 1 << 20
+DISK_BYTES = 16 * MIB
 
 
 class Party:
@@ -71,6 +74,27 @@ def with_point(report: Report) -> set[str]:
         for view in report.observed.remotes.values()
         if any(getattr(one, "points", ()) for one in getattr(view, "histories", {}).values())
     }
+
+
+def failures(report: Report) -> set[str]:
+    """Why something failed."""
+    ended = report.observed.progress.ended.values()
+    return {str(attempt.reason) for attempt in ended if not attempt.succeeded}
+
+
+def vm_of(lab: Lab) -> str:
+    """The uuid of the lab's VM."""
+    (found,) = [
+        row.text("uuid")
+        for row in lab.pool.database.rows("VM")
+        if row.text("name_label") == "web" and not row.flag("is_a_snapshot")
+    ]
+    return found
+
+
+def contents_of(lab: Lab) -> set[bytes]:
+    """What its two disks hold."""
+    return {lab.read_disk("web", position, 0, DISK_BYTES) for position in (0, 1)}
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from party import NOW, running, with_point
+from party import MIB, NOW, contents_of, failures, running, vm_of, with_point
 
 from reconciler.clock import SteppedClock
 from reconciler.kube import jobs, worker
@@ -21,10 +21,7 @@ from reconciler.kube.job_notes import GIVEN_UP, endings_of, note_of
 from reconciler.kube.jobs import JobHands
 from reconciler.kube.worker import Worker
 from reconciler.plan.reasons import Reason
-from reconciler.status.report import Report
 
-MIB = 1 << 20
-DISK_BYTES = 16 * MIB
 TEMPLATE = WorkerTemplate({"spec": {"containers": [{"name": "worker", "image": "reconciler"}]}})
 
 
@@ -162,19 +159,6 @@ async def until(seen: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-def contents_of(lab) -> set[bytes]:
-    return {lab.read_disk("web", position, 0, DISK_BYTES) for position in (0, 1)}
-
-
-def vm_of(lab) -> str:
-    (found,) = [
-        row.text("uuid")
-        for row in lab.pool.database.rows("VM")
-        if row.text("name_label") == "web" and not row.flag("is_a_snapshot")
-    ]
-    return found
-
-
 def give_up(party, part) -> None:
     """What the executor does when the plan says so."""
     known = party.reconciler._executor._running[part.id]
@@ -185,11 +169,6 @@ def give_up(party, part) -> None:
 def has_moved(party) -> bool:
     moving = [one for one in party.reconciler.transfers() if one.action.verb == "export"]
     return len(moving) == 2 and all(one.done_bytes > MIB for one in moving)
-
-
-def failures(report: Report) -> set[str]:
-    ended = report.observed.progress.ended.values()
-    return {str(attempt.reason) for attempt in ended if not attempt.succeeded}
 
 
 @pytest.fixture

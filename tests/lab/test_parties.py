@@ -1,18 +1,16 @@
 """One job, three remotes: each disk leaves the pool once, and each remote answers for itself."""
 
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from party import NAMES, running, with_point
+from party import MIB, NAMES, contents_of, failures, running, vm_of, with_point
 
 from reconciler.connections import Connections, Lease
 from reconciler.desired.state import LocalPlace
 from reconciler.ids import RemoteName
-from reconciler.lab.lab import Lab
 from reconciler.lab.transfers import EXPORT, Transfer
 from reconciler.plan.actions import Export
 from reconciler.plan.reasons import Reason
@@ -21,9 +19,6 @@ from reconciler.remotes.file import FileRemote
 from reconciler.remotes.memory import MemoryFilesystem
 from reconciler.remotes.remote import Remote
 from reconciler.status.report import Report
-
-MIB = 1 << 20
-DISK_BYTES = 16 * MIB
 
 
 @dataclass(frozen=True)
@@ -37,27 +32,8 @@ class DiskFull(Fault):
 
 
 @pytest.fixture
-def vm_of() -> Callable[[Lab], str]:
-    """Find the uuid of the lab's VM."""
-
-    def find(lab: Lab) -> str:
-        (found,) = [
-            row.text("uuid")
-            for row in lab.pool.database.rows("VM")
-            if row.text("name_label") == "web" and not row.flag("is_a_snapshot")
-        ]
-        return found
-
-    return find
-
-
-@pytest.fixture
-def vm(lab, vm_of) -> str:
+def vm(lab) -> str:
     return vm_of(lab)
-
-
-def contents_of(lab) -> set[bytes]:
-    return {lab.read_disk("web", position, 0, DISK_BYTES) for position in (0, 1)}
 
 
 def exported(lab) -> list[Transfer]:
@@ -113,14 +89,9 @@ def is_idle(report: Report) -> bool:
     return not report.observed.progress.running
 
 
-def failures(report: Report) -> set[str]:
-    ended = report.observed.progress.ended.values()
-    return {str(attempt.reason) for attempt in ended if not attempt.succeeded}
-
-
 @pytest.mark.parametrize("cancelled", NAMES)
 async def test_a_part_that_is_cancelled_leaves_the_others(
-    make_lab, vm_of, tmp_path: Path, cancelled: str
+    make_lab, tmp_path: Path, cancelled: str
 ) -> None:
     """Whichever of them it is: who opened the stream is nobody special."""
     lab = make_lab(bandwidth_bytes_per_s=6 * MIB)
@@ -145,7 +116,7 @@ async def test_a_part_that_is_cancelled_leaves_the_others(
 
 
 async def test_a_remote_that_moves_is_left_when_what_runs_there_has_ended(
-    make_lab, vm_of, tmp_path: Path
+    make_lab, tmp_path: Path
 ) -> None:
     lab = make_lab(bandwidth_bytes_per_s=3 * MIB)
     (tmp_path / "shed").mkdir()
