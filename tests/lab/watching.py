@@ -98,15 +98,18 @@ def clean_of(vm, seen):
 async def everything(client):
     """What is on the pool, but for what a snapshot's coming and going moves by itself.
 
-    Tasks that are over go with the next call or a little later: removing them is bounded, and a
-    machine that stands still for longer than that leaves them to the pool's own collection.
+    Of tasks, those that are still under way, which is none once they had time to end. One that is
+    over is removed by whoever began it, if its answer came and its removal was not too slow, and
+    else by the pool.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(120):
-            while await client.call("task.get_all"):  # noqa: ASYNC110 (nobody rings)
-                await asyncio.sleep(0.05)
-    return {
-        kind: len(await client.call(f"{kind}.get_all")) for kind in ("VM", "VBD", "VIF", "task")
-    } | {
+    async with asyncio.timeout(120):
+        while await _tasks_under_way(client):  # noqa: ASYNC110 (nobody rings)
+            await asyncio.sleep(0.05)
+    return {kind: len(await client.call(f"{kind}.get_all")) for kind in ("VM", "VBD", "VIF")} | {
         "disks": sum(vdi["managed"] for vdi in (await client.call("VDI.get_all_records")).values())
     }
+
+
+async def _tasks_under_way(client):
+    tasks = await client.call("task.get_all_records")
+    return [ref for ref, task in tasks.items() if task["status"] == "pending"]
