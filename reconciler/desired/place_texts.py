@@ -78,12 +78,6 @@ def _user(text: str) -> str:
     return text
 
 
-def _domain(text: str) -> str:
-    if not re.fullmatch(_DOMAIN, text):
-        raise ValueError(_NO_DOMAIN)
-    return text
-
-
 def _endpoint(text: str) -> str:
     return check_url(text, secrets_in=_SECRETS_IN, example=_EXAMPLE)
 
@@ -101,18 +95,23 @@ def _prefix(text: str) -> str:
     return bare
 
 
-def _region(text: str) -> str:
-    if not re.fullmatch(_REGION, text):
-        raise ValueError(_NO_REGION)
-    return text
-
-
 def _is_ipv4(text: str) -> bool:
     try:
         IPv4Address(text)
     except ValueError:
         return False
     return True
+
+
+def _only(pattern: str, mistake: str) -> AfterValidator:
+    """Let a text pass that a pattern describes wholly."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(mistake)
+        return text
+
+    return AfterValidator(check)
 
 
 _NO_TWO_SLASHES = "!self.contains('//')"
@@ -155,7 +154,7 @@ User = Annotated[
     text_schema(matches(f"[^{_STRANGE_IN_USER}]*", _NO_USER), longest=253, shortest=1),
 ]
 Domain = Annotated[
-    str, AfterValidator(_domain), text_schema(matches(_DOMAIN, _NO_DOMAIN), longest=255)
+    str, _only(_DOMAIN, _NO_DOMAIN), text_schema(matches(_DOMAIN, _NO_DOMAIN), longest=255)
 ]
 Endpoint = Annotated[
     str,
@@ -177,7 +176,7 @@ Prefix = Annotated[
     text_schema(matches(f"/*{_PREFIX}/*", _NO_PREFIX), NO_DOTS, longest=600),
 ]
 Region = Annotated[
-    str, AfterValidator(_region), text_schema(matches(_REGION, _NO_REGION), longest=64)
+    str, _only(_REGION, _NO_REGION), text_schema(matches(_REGION, _NO_REGION), longest=64)
 ]
 NfsOption = Annotated[
     str, AfterValidator(check_nfs_option), text_schema(*option_rules(NFS_OPTIONS), longest=160)
