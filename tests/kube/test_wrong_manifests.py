@@ -49,100 +49,104 @@ def schedule(fields: str, *said: str) -> Wrong:
     return job(f"schedules: [{{name: night, {fields}}}]", *said)
 
 
+def of(kind: str) -> Callable[..., Wrong]:
+    """Say of a kind what is wrong with a spec, and what the server must say of it."""
+    return lambda spec, *said: Wrong(kind, spec, said)
+
+
+pool = of("XenPool")
+remote = of("BackupRemote")
+restore = of("Restore")
+run = of("BackupRun")
+
 TABLE = [
     # ── pools ──
-    Wrong("XenPool", "passwordFrom: {env: XCP}", ("spec.urls", "Required value")),
-    Wrong("XenPool", "urls: [], passwordFrom: {env: XCP}", ("spec.urls", "at least 1 items")),
-    Wrong(
-        "XenPool",
+    pool("passwordFrom: {env: XCP}", "spec.urls", "Required value"),
+    pool("urls: [], passwordFrom: {env: XCP}", "spec.urls", "at least 1 items"),
+    pool(
         "urls: [xcp1], passwordFrom: {env: XCP}",
-        ("spec.urls[0]", "must be the address of a host; for example https://xcp1.example.net"),
+        "spec.urls[0]",
+        "must be the address of a host; for example https://xcp1.example.net",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: ['http://xcp1.example.net'], passwordFrom: {env: XCP}",
-        ("spec.urls[0]", "must begin with https://; the password would travel in clear"),
+        "spec.urls[0]",
+        "must begin with https://; the password would travel in clear",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: ['https://root:pw@xcp1'], passwordFrom: {env: XCP}",
-        ("spec.urls[0]", "must be without user and password"),
+        "spec.urls[0]",
+        "must be without user and password",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: ['https://xcp1:65536'], passwordFrom: {env: XCP}",
-        ("spec.urls[0]", "must have a port between 1 and 65535"),
+        "spec.urls[0]",
+        "must have a port between 1 and 65535",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: [https://xcp1], passwordFrom: {env: XCP, file: /run/secrets/xcp}",
-        ("spec.passwordFrom", "exactly one of env, file and secretRef"),
+        "spec.passwordFrom",
+        "exactly one of env, file and secretRef",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: [https://xcp1], passwordFrom: {secretRef: {name: xcp}}",
-        ("spec.passwordFrom.secretRef.key", "Required value"),
+        "spec.passwordFrom.secretRef.key",
+        "Required value",
     ),
-    Wrong(
-        "XenPool",
+    pool(
         "urls: [https://xcp1], passwordFrom: {file: secrets/xcp}",
-        ("spec.passwordFrom.file", "must be an absolute path; for example /srv/backups"),
+        "spec.passwordFrom.file",
+        "must be an absolute path; for example /srv/backups",
     ),
-    Wrong("XenPool", f"{POOL}, password: hunter2", ('unknown field "spec.password"',)),
-    Wrong(
-        "XenPool",
+    pool(f"{POOL}, password: hunter2", 'unknown field "spec.password"'),
+    pool(
         f"{POOL}, maxConcurrentExports: 0",
-        ("spec.maxConcurrentExports", "greater than or equal to 1"),
+        "spec.maxConcurrentExports",
+        "greater than or equal to 1",
     ),
-    Wrong("XenPool", f"{POOL}, maxRate: fast", ("spec.maxRate", "for example 100Mi")),
-    Wrong("XenPool", f"{POOL}, maxRate: 63Ki", ("spec.maxRate", "must be at least 64Ki")),
-    Wrong("XenPool", f"{POOL}, tls: {{fingerprint: abc}}", ("fingerprint", "64 hexadecimal")),
+    pool(f"{POOL}, maxRate: fast", "spec.maxRate", "for example 100Mi"),
+    pool(f"{POOL}, maxRate: 63Ki", "spec.maxRate", "must be at least 64Ki"),
+    pool(f"{POOL}, tls: {{fingerprint: abc}}", "fingerprint", "64 hexadecimal"),
     # ── remotes ──
-    Wrong("BackupRemote", "{}", ("spec", "exactly one of local, nfs, smb and s3")),
-    Wrong(
-        "BackupRemote",
-        "local: {path: /srv/../etc}",
-        ("spec.local.path", "must be a path without . and .."),
+    remote("{}", "spec", "exactly one of local, nfs, smb and s3"),
+    remote("local: {path: /srv/../etc}", "spec.local.path", "must be a path without . and .."),
+    remote(
+        "local: {path: /srv}, accessMode: readonly", "spec.accessMode", '"ReadWrite", "ReadOnly"'
     ),
-    Wrong(
-        "BackupRemote",
-        "local: {path: /srv}, accessMode: readonly",
-        ("spec.accessMode", '"ReadWrite", "ReadOnly"'),
-    ),
-    Wrong(
-        "BackupRemote",
+    remote(
         "nfs: {server: nas, export: /srv}",
-        ("spec.nfs", "say where the system mounts it, or mounted: Operator"),
+        "spec.nfs",
+        "say where the system mounts it, or mounted: Operator",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         "nfs: {server: nas, export: /srv, mounted: Operator, options: ['vers=4.2,soft']}",
-        ("spec.nfs.options[0]", "each in an item of its own"),
+        "spec.nfs.options[0]",
+        "each in an item of its own",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         f"smb: {{{SMB}, mounted: Operator, options: [password=x]}}",
-        ("spec.smb.options[0]", "use passwordFrom"),
+        "spec.smb.options[0]",
+        "use passwordFrom",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         f"smb: {{{SMB}, mounted: Operator, username: backup}}",
-        ("spec.smb", "both username and passwordFrom, or neither"),
+        "spec.smb",
+        "both username and passwordFrom, or neither",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         f"s3: {{{S3}, endpoint: 'http://s3.example.net'}}",
-        ("spec.s3", "must have an endpoint that begins with https://"),
+        "spec.s3",
+        "must have an endpoint that begins with https://",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         f"s3: {{{S3}, endpoint: 'https://s3.example.net', insecure: true}}",
-        ("spec.s3", "to trust an authority of your own, give caFile"),
+        "spec.s3",
+        "to trust an authority of your own, give caFile",
     ),
-    Wrong(
-        "BackupRemote",
+    remote(
         f"s3: {{{S3}, endpoint: 'https://s3.example.net'}}, layout: Files",
-        ("spec", "objects cannot be changed in place; leave layout out"),
+        "spec",
+        "objects cannot be changed in place; leave layout out",
     ),
     # ── jobs ──
     job("targets: []", "spec", "name at least one, or for snapshots alone write mode: Snapshot"),
@@ -190,16 +194,16 @@ TABLE = [
     ),
     job("suspend: 'yes'", "spec.suspend", "must be of type boolean"),
     # ── runs and restores ──
-    Wrong("BackupRun", "jobRef: {name: n}, at: noon", ("spec.at", "must be of type date-time")),
-    Wrong(
-        "Restore",
+    run("jobRef: {name: n}, at: noon", "spec.at", "must be of type date-time"),
+    restore(
         RESTORE.replace("name: web", f"name: web, uuid: {UUID}"),
-        ("spec.source.vm", "exactly one of uuid and name"),
+        "spec.source.vm",
+        "exactly one of uuid and name",
     ),
-    Wrong(
-        "Restore",
+    restore(
         RESTORE.replace("}}, target", "}, point: yesterday}, target"),
-        ("spec.source.point", "must be latest, or a stamp such as 20260131T020000Z"),
+        "spec.source.point",
+        "must be latest, or a stamp such as 20260131T020000Z",
     ),
 ]
 PLURALS = {
