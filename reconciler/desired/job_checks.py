@@ -160,6 +160,14 @@ def oddities(spec: JobSpec) -> Iterator[Finding]:
             "remove slowDestination, or give a stall timeout",
             key=True,
         )
+    if settings.key_backup_every and not any(one.remote_ref for one in spec.targets):
+        yield Finding(
+            ("spec", "settings", "keyBackupEvery"),
+            "counts points on remotes, and the job has no remote: a replica is one VM, brought up"
+            " to date each time",
+            "remove it",
+            key=True,
+        )
     if settings.consistency == "Memory" and spec.selector.exclude_disks:
         yield Finding(
             ("spec", "selector", "excludeDisks"),

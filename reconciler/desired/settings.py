@@ -111,7 +111,7 @@ class JobSettings(Fields):
         None,
         ge=0,
         le=10_000,
-        description="After so many points of a chain, one is full; absent or 0: never.",
+        description="On remotes, one point is full after so many of a chain; absent or 0: never.",
     )
     timeouts: TimeoutsSpec = TimeoutsSpec()
     after_cancel: Literal["Discard", "Keep"] = Field(

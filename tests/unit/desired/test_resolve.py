@@ -417,6 +417,17 @@ class TestRetention:
         ]
 
 
+def test_full_points_that_no_target_counts_are_worth_a_word(
+    resolved: Resolve, pool: str, remote: str, job: str
+) -> None:
+    text = f"{job}  settings: {{keyBackupEvery: 7}}\n"
+    assert resolved(a=pool, b=remote, c=text).desired.warnings == ()
+    replicas = text.replace("remoteRef: {name: cellar}", "srRef: {name: replicas}")
+    assert replicas != text
+    (warning,) = resolved(a=pool, b=remote, c=replicas).desired.warnings
+    assert "counts points on remotes" in warning.message
+
+
 def test_requests_and_approvals_come_as_annotations(
     resolved: Resolve, pool: str, remote: str, job: str
 ) -> None:
