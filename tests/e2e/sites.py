@@ -23,17 +23,21 @@ MIB = 1024 * 1024
 
 @dataclass
 class LabProcess:
-    """`reconciler lab up` as a user runs it. A killed one is started again by `start`."""
+    """`reconciler lab up` as a user runs it. A killed one is started again by `start`.
+
+    settings: such as call_latency_s=0.1.
+    """
 
     directory: Path
+    settings: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     facts: dict[str, str] = field(default_factory=dict)
     port: int = 0
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*self._command("up"), "--port", str(self.port)], stdout=subprocess.PIPE
-        )
+        settings = [word for each in self.settings for word in ("--set", each)]
+        command = [*self._command("up"), "--port", str(self.port), *settings]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the lab ended before it served"
@@ -46,6 +50,19 @@ class LabProcess:
             self.process.wait(120)
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
+
+    @contextlib.contextmanager
+    def xenapi(self) -> Iterator[Any]:
+        """Log in with the pool's own client: `xenapi.VM.get_all_records()`."""
+        session = XenAPI.Session(self.facts["url"])
+        session.xenapi.login_with_password(
+            self.facts["user"], self.facts["password"], "1.0", "test"
+        )
+        try:
+            yield session.xenapi
+        finally:
+            session.xenapi.session.logout()
+            session("close")()
 
     def import_vm(self, name: str, *images: Path, tags: Sequence[str] = ()) -> None:
         tagging = [word for tag in tags for word in ("--tag", tag)]
@@ -202,14 +219,9 @@ class Site:
             for path in sorted(self.remote.rglob("*"))
             if ".reconciler" not in path.parts  # where a start finds out what the remote can do
         }
-        session = XenAPI.Session(self.lab.facts["url"])
-        session.xenapi.login_with_password(
-            self.lab.facts["user"], self.lab.facts["password"], "1.0", "test"
-        )
         kinds = ("VM", "VDI", "VBD", "VIF", "SR", "pool")
-        records = {kind: getattr(session.xenapi, kind).get_all_records() for kind in kinds}
-        session.xenapi.session.logout()
-        session("close")()
+        with self.lab.xenapi() as xenapi:
+            records = {kind: getattr(xenapi, kind).get_all_records() for kind in kinds}
         return {**files, **records}
 
     def check_at_rest(self) -> None:

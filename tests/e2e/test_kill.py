@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import XenAPI
 from sites import MIB, LabProcess, Site, nightly
 
 SIZES_MIB = (96, 24)
@@ -48,13 +47,9 @@ def make_guest(lab: LabProcess, directory: Path, chance: random.Random) -> Guest
 
 
 def snapshots_on(lab: LabProcess) -> list[str]:
-    session = XenAPI.Session(lab.facts["url"])
-    session.xenapi.login_with_password(lab.facts["user"], lab.facts["password"], "1.0", "test")
-    vms = session.xenapi.VM.get_all_records().values()
-    names = [vm["name_label"] for vm in vms if vm["is_a_snapshot"]]
-    session.xenapi.session.logout()
-    session("close")()
-    return names
+    with lab.xenapi() as xenapi:
+        vms = xenapi.VM.get_all_records().values()
+        return [vm["name_label"] for vm in vms if vm["is_a_snapshot"]]
 
 
 def kill_once(site: Site, instant: str, delay_s: float) -> None:
