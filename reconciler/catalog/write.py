@@ -131,7 +131,8 @@ async def clean_files(lock: VmLock, paths: Iterable[str]) -> int:
     disks = removable(history, wanted.difference(partials))
     freed_bytes = 0
     for path in partials:
-        if layout.parse_data_path(path):
+        if (place := layout.parse_data_path(path)) is not None:
+            await _settle_removals(lock, place)
             freed_bytes += await _remove_tree(lock, path)
             continue
         freed_bytes += await _size_of(lock, path)
@@ -214,6 +215,15 @@ async def _check_gone(lock: VmLock, stamp: Stamp) -> None:
 async def _remove(lock: VmLock, path: str) -> None:
     await lock.verify()
     await lock.remote.delete(layout.key_of(lock.vm, path))
+
+
+async def _settle_removals(lock: VmLock, place: layout.DiskPath) -> None:
+    """Have aliases that are gone from a disk's directory stay so.
+
+    One that was removed by a try which did not live to sync the directory could be back after a
+    power cut, and would name a block directory that is half removed.
+    """
+    await _remove(lock, layout.partial_of(place.path))  # which syncs, whether or not it is there
 
 
 async def _remove_tree(lock: VmLock, path: str) -> int:

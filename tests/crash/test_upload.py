@@ -92,7 +92,7 @@ CASES = [
     (copy, check_replaced, LINKS, 4),
     (copy, check_replaced, REFLINKS, 10),
     (copy, check_replaced, COPIES, 14),
-    (copy_in_new_directories, check_made, LINKS, 20),
+    (copy_in_new_directories, check_made, LINKS, 12),
     (copy_in_new_directories, check_made, COPIES, 30),
 ]
 

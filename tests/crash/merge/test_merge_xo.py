@@ -111,7 +111,7 @@ async def _merged_but_not_renamed(chain, enumerate_crashes, world, removed):
             return  # not readable until it is recovered: that is what was left
         await _check(world, remote, filesystem, stage, may_stay=[])
 
-    await enumerate_crashes(scenario, world.operation, check, at_least=5)
+    await enumerate_crashes(scenario, world.operation, check, at_least=3)
 
 
 async def _check(world, remote, filesystem, stage, may_stay):
