@@ -5,6 +5,8 @@ Read anew when the server refuses it: a service account's token is replaced ever
 """
 
 import base64
+import dataclasses
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,9 +35,20 @@ class Access:
 def find_login() -> kopf.ConnectionInfo | None:
     """Look in the pod first, then at $KUBECONFIG and ~/.kube/config, as kubectl does."""
     settings = kopf.OperatorSettings()
-    return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-        settings=settings
-    )
+    in_a_pod = kopf.login_with_service_account(settings=settings)
+    if in_a_pod is None:
+        return kopf.login_with_kubeconfig(settings=settings)
+    server = _server_of_pods()
+    return in_a_pod if server is None else dataclasses.replace(in_a_pod, server=server)
+
+
+def _server_of_pods() -> str | None:
+    """Where the kubelet says that the API server is: to go there takes no cluster DNS."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        return None
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 class Credentials:
