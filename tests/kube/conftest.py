@@ -16,6 +16,7 @@ from clusters import PATIENCE_S, Cluster, Kubectl, Namespace
 from control_plane import ControlPlane, apply_crds, cluster_in
 from keeper import keep
 from kube_programs import programs
+from node import Node, running_node
 
 HERE = Path(__file__).parent
 MEANT = os.environ.get("KUBECONFIG_FOR_TESTS")
@@ -71,6 +72,13 @@ def controllers(cluster: Cluster, _plane_directory: Path) -> Iterator[None]:
         return
     with keep("controllers", _plane_directory):
         yield
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A cluster of its own with a real node, for tests of xdist's group "kubelet". Opt-in."""
+    with running_node(tmp_path_factory.mktemp("node")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -35,11 +35,11 @@ _CONTROLLERS = (
 
 
 class Children:
-    """Programs of the control plane that run for us, each with its output in a file."""
+    """Programs of a set that run for us, each with its output in a file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, of: str = "control-plane") -> None:
         self._directory = directory
-        self._programs = programs("control-plane")
+        self._programs = programs(of)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *flags: str) -> None:
@@ -74,10 +74,16 @@ class Children:
 class ControlPlane:
     """etcd holds what the API server knows, so the latter can be killed and started again."""
 
-    def __init__(self, directory: Path, flags: Sequence[str] = ()) -> None:
-        """directory: an empty one. flags: more of them, for kube-apiserver."""
+    def __init__(
+        self, directory: Path, flags: Sequence[str] = (), *, with_tokens: bool = False
+    ) -> None:
+        """directory: an empty one. flags: more of them, for kube-apiserver.
+
+        with_tokens: whether pods are given the tokens of their accounts, by who runs them.
+        """
         self._directory = directory
-        self._flags = flags
+        without = () if with_tokens else ("--disable-admission-plugins=ServiceAccount",)
+        self._flags = (*without, *flags)
         self._children = Children(directory)
         self._certificates = make_certificates(directory / "certificates")
         # Bound for as long as we live, so that nobody else is given the port while the server is
@@ -135,13 +141,12 @@ class ControlPlane:
             f"--service-account-key-file={pem.accounts_public}",
             f"--service-account-signing-key-file={pem.accounts}",
             "--allow-privileged",
-            "--disable-admission-plugins=ServiceAccount",  # pods do without the accounts' tokens
             *self._flags,
         )
         self._await_api()
 
-    def start_controllers(self) -> None:
-        start_controllers(self._children, self._directory)
+    def start_controllers(self, *further: str) -> None:
+        start_controllers(self._children, self._directory, further)
 
     @property
     def _etcd(self) -> str:
@@ -193,13 +198,13 @@ def cluster_in(directory: Path) -> Cluster:
     return Cluster(directory / "admin.kubeconfig", directory)
 
 
-def start_controllers(children: Children, directory: Path) -> None:
+def start_controllers(children: Children, directory: Path, further: Sequence[str] = ()) -> None:
     """Start what finalises namespaces, collects garbage, aggregates roles and runs Jobs."""
     pem = Certificates.at(directory / "certificates")
     children.start(
         "kube-controller-manager",
         f"--kubeconfig={cluster_in(directory).kubeconfig}",
-        "--controllers=" + ",".join(f"{name}-controller" for name in _CONTROLLERS),
+        "--controllers=" + ",".join(f"{name}-controller" for name in (*_CONTROLLERS, *further)),
         f"--service-account-private-key-file={pem.accounts}",
         f"--root-ca-file={pem.ca}",
         "--leader-elect=false",

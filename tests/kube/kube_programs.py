@@ -13,7 +13,7 @@ WANTED = "RECONCILER_TESTS_BUILD"  # set by `make test`
 
 @cache
 def programs(of: str) -> Path:
-    """The directory of a set's programs: "control-plane", "helm" or "promtool".
+    """The directory of a set's programs: "control-plane", "helm" or an opt-in one.
 
     Where they were not built yet, `make test` and CI build them, or wait for whoever does;
     elsewhere tests are skipped with what builds them.
@@ -23,7 +23,12 @@ def programs(of: str) -> Path:
     if not place.is_dir():
         if WANTED not in os.environ:
             pytest.skip(f"{of} is not built yet: `make kube` does it, once")
-        built = subprocess.run([BUILD, of], capture_output=True, text=True, check=False)
-        if built.returncode:
-            pytest.fail(f"{of} cannot be built:\n{built.stderr}", pytrace=False)
+        build(of)
     return place
+
+
+def build(*sets: str) -> None:
+    """Build sets of programs, for minutes, or wait for whoever does; at once where they are."""
+    built = subprocess.run([BUILD, *sets], capture_output=True, text=True, check=False)
+    if built.returncode:
+        pytest.fail(f"{' and '.join(sets)} cannot be built:\n{built.stderr}", pytrace=False)

@@ -59,9 +59,9 @@ def helm(*words: "str | Path") -> "subprocess.CompletedProcess[str]":
     return run(programs("helm") / "helm", *words)
 
 
-def templated(*settings: str) -> str:
-    """The chart's objects with these values, each as `name=value`."""
-    wanted = [word for one in settings for word in ("--set", one)]
+def templated(*settings: str, by: str = "--set") -> str:
+    """The chart's objects with these values, each as `name=value`. by: how Helm reads them."""
+    wanted = [word for one in settings for word in (by, one)]
     program = programs("helm") / "helm"
     return output_of(program, "template", "reconciler", CHART, "--namespace", NAMESPACE, *wanted)
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Builds the programs of Kubernetes that the tests run, from their Go modules, once.
 #
-#   build.sh [SET…]           build what is not there yet; all sets, or these
+#   build.sh [SET…]           build what is not there yet; these sets, or all but the opt-in ones
 #   build.sh --where SET…     print where the programs of each set are, or will be; build nothing
 #
 # A set is a directory here with a go.mod: its `tool` lines are what is built, its go.sum is what
-# it is built from. Results are kept in a cache by what they are made of, so the second call takes
-# milliseconds. It may be started in the background as soon as the sources are there: a second call
-# waits for the first one, and ends when all is built.
+# it is built from. One whose go.mod begins with `// opt-in` is built only when it is named.
+#
+# Results are kept in a cache by what they are made of, so the second call takes milliseconds. It
+# may be started in the background as soon as the sources are there: a second call waits for the
+# first one, and ends when all is built.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:?neither XDG_CACHE_HOME nor HOME is set}/.cache}/reconciler/kube
@@ -19,7 +21,7 @@ if [[ ${1:-} == --where ]]; then
   shift
 fi
 sets=("$@")
-((${#sets[@]})) || mapfile -t sets < <(cd "$here" && printf '%s\n' */go.mod | xargs -n1 dirname)
+((${#sets[@]})) || mapfile -t sets < <(cd "$here" && grep -L '^// opt-in' */go.mod | xargs -n1 dirname)
 
 # The linker's flags for a set: no symbols for debuggers, and the version that a server tells.
 linked_with() {
