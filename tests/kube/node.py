@@ -64,20 +64,12 @@ class Node:
         kubectl = self.cluster.kubectl
         write_configuration(self._directory, _PLUGINS)
         shutil.copyfile(kubectl.kubeconfig, self._directory / "kubeconfig")
-        command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--propagation", "private"]
-        command += [
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "bash",
-            "-c",
-            _INSIDE,
-            "node",
-        ]
+        apart = ["--mount", "--propagation=private", "--mount-proc", "--pid", "--fork"]
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", "--kill-child", *apart]
+        given = [self._directory, programs("node"), self._programs, NAME]
         with (self._directory / "inside.log").open("wb") as log:
             self._inside = subprocess.Popen(
-                [*command, self._directory, programs("node"), self._programs, NAME],
+                [*command, "bash", "-c", _INSIDE, "node", *given],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
