@@ -25,12 +25,14 @@ def build(tmp_path: Path):
         "XDG_CACHE_HOME": str(tmp_path),
     }
 
-    def build(*words: str, go: str = BUILDS) -> "subprocess.CompletedProcess[str]":
+    def build(
+        *words: str, go: str = BUILDS, of: tuple[str, ...] = ("control-plane",)
+    ) -> "subprocess.CompletedProcess[str]":
         compiler = tmp_path / "bin" / "go"
         compiler.write_text(go)
         compiler.chmod(0o755)
         return subprocess.run(
-            [BUILD, *words, "control-plane"],
+            [BUILD, *words, *of],
             env=environment,
             capture_output=True,
             text=True,
@@ -54,3 +56,15 @@ def test_what_is_built_is_built_once(build, tmp_path: Path) -> None:
     for _ in range(2):
         assert build().returncode == 0
     assert (tmp_path / "bin" / "calls").read_text() == "built\n"
+
+
+def test_what_is_opt_in_is_built_only_when_it_is_named(build, tmp_path: Path) -> None:
+    def built() -> set[str]:
+        places = (tmp_path / "reconciler" / "kube").iterdir()
+        return {place.name.rpartition("-")[0] for place in places if place.is_dir()}
+
+    assert build(of=()).returncode == 0
+    assert "control-plane" in built()
+    assert not built() & {"containerd", "node"}
+    assert build(of=("node",)).returncode == 0
+    assert "node" in built()
