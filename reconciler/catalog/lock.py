@@ -110,7 +110,7 @@ async def vm_lock(remote: Remote, vm: VmUuid, clock: Clock) -> AsyncIterator[VmL
     it is taken over meanwhile; WrongRemote if another remote lies in its place; RemoteError.
     """
     await remote.prove()
-    lock = VmLock(remote, vm, await _take(remote, vm), asyncio.Lock())
+    lock = VmLock(remote, vm, await _taken(remote, vm), asyncio.Lock())
     _held.add((remote.name, vm))
     body = asyncio.current_task()
     assert body is not None
@@ -161,6 +161,19 @@ async def _keep(lock: VmLock, clock: Clock, body: "asyncio.Task[object]") -> Non
         else:
             last_beat, pause_s = began, HEARTBEAT_S
     lock._told = body.cancel()
+
+
+async def _taken(remote: Remote, vm: VmUuid) -> Stat:
+    """Take the lock, or, cancelled meanwhile, give back what was taken for nobody."""
+    taking = asyncio.ensure_future(_take(remote, vm))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        with contextlib.suppress(RemoteError, LockedByOther, TimeoutError):
+            async with asyncio.timeout(_RELEASE_S):
+                ours = await taking
+            await VmLock(remote, vm, ours, asyncio.Lock()).release()
+        raise
 
 
 async def _take(remote: Remote, vm: VmUuid) -> Stat:

@@ -283,6 +283,34 @@ async def test_something_in_the_lock_is_an_error_and_stays(shelf, clock):
     assert shelf.filesystem.paths() == [f"{KEY}/note"]
 
 
+@pytest.mark.parametrize("step", ["make_directory", "stat"])
+async def test_cancelled_while_it_is_taken_it_is_given_back(shelf, clock, monkeypatch, step):
+    reached, go = asyncio.Event(), asyncio.Event()
+    call = getattr(shelf.remote, step)
+
+    async def slow(key):
+        done = await call(key)
+        reached.set()
+        await go.wait()
+        return done
+
+    async def body():
+        async with vm_lock(shelf.remote, VM, clock):
+            pytest.fail("entered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf.remote, step, slow)
+        task = asyncio.create_task(body())
+        async with asyncio.timeout(120):
+            await reached.wait()
+            task.cancel()
+            await settle()
+            go.set()
+            await asyncio.wait({task})
+    assert task.cancelled()
+    assert locks(shelf) == []
+
+
 # --- a server that hangs
 
 
