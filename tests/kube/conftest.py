@@ -119,10 +119,10 @@ def make_plane(tmp_path: Path) -> Iterator[Callable[..., ControlPlane]]:
     """
     with ExitStack() as planes:
 
-        def make(*flags: str) -> ControlPlane:
+        def make(*flags: str, knows_us: bool = True) -> ControlPlane:
             directory = tmp_path / "plane"
             directory.mkdir()
-            plane = ControlPlane(directory, flags)
+            plane = ControlPlane(directory, flags, knows_us=knows_us)
             planes.callback(plane.stop)
             plane.start()
             return plane

@@ -70,9 +70,7 @@ class Helm:
 @pytest.fixture
 def cluster(make_plane: Callable[..., ControlPlane]) -> Cluster:
     """One that never heard of us: a release is of the whole cluster, and so are our kinds."""
-    made = make_plane().cluster
-    made.kubectl("delete", KINDS, "--all")
-    return made
+    return make_plane(knows_us=False).cluster
 
 
 @pytest.fixture
