@@ -60,6 +60,7 @@ async def _measure(root: Path, pool: dict[str, str], note: Callable[[str], None]
             began = time.monotonic()
             written_s = await _all_written(api, namespace, began)
             start_cpu_s = _cpu_s(process)
+            protected_s = await _all_protected(api, namespace, began)
             versions = await _versions(api, namespace)
             await asyncio.sleep(15)  # what the start left to do is no rest
             before = _cpu_s(process)
@@ -73,6 +74,7 @@ async def _measure(root: Path, pool: dict[str, str], note: Callable[[str], None]
         return [
             Figure("operator", "start to all statuses", written_s, "s", at_most=60.0),
             Figure("operator", "start, of the processor", start_cpu_s, "s"),
+            Figure("operator", "start to all ProtectedVMs", protected_s, "s"),
             Figure("operator", "memory, at most", memory / (1 << 20), "MiB", at_most=400.0),
             Figure("operator", "at rest, of a core", idle * 100, "%", at_most=3.0),
             Figure("operator", "statuses written at rest", changed, "", at_most=0.0),
@@ -138,6 +140,17 @@ async def _all_written(api: KubeApi, namespace: str, began: float) -> float:
             return found
         assert found < PATIENCE_S, f"{sum(map(bool, said))} of {JOBS} written"
         await asyncio.sleep(1)
+
+
+async def _all_protected(api: KubeApi, namespace: str, began: float) -> float:
+    """Wait until every VM of every job has its object, and each says how it stands."""
+    while True:
+        listed = (await api.list(resource_of("ProtectedVM"), namespace)).items
+        found = time.monotonic() - began
+        if sum("status" in raw for raw in listed) == VMS:
+            return found
+        assert found < PATIENCE_S, f"{len(listed)} of {VMS} made"
+        await asyncio.sleep(5)
 
 
 async def _versions(api: KubeApi, namespace: str) -> dict[str, str]:
