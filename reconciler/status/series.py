@@ -7,7 +7,7 @@ from typing import get_args
 
 from reconciler.desired.document import Identity
 from reconciler.desired.manifest import JOB, POOL, REMOTE, RESTORE
-from reconciler.desired.state import Job
+from reconciler.desired.state import Desired, Job
 from reconciler.ids import JobName, ScheduleId
 from reconciler.observed.pool import PoolView
 from reconciler.observed.remote import RemoteView
@@ -176,9 +176,9 @@ def rpo_target_s(job: Job, slots: Mapping[ScheduleId, Slot]) -> float | None:
     return (max(gaps) + max(slot.schedule.deadline for slot in mine)).total_seconds()
 
 
-def _conditions(report: Report) -> Iterable[tuple[tuple[str, ...], float]]:
-    desired = report.desired
-    declared = [
+def declared_in(desired: Desired) -> list[Identity]:
+    """Return the objects that stand in force, by kind and name; runs are told of apart."""
+    return [
         Identity.named(kind, name)
         for kind, names in (
             (POOL, desired.pools),
@@ -188,7 +188,10 @@ def _conditions(report: Report) -> Iterable[tuple[tuple[str, ...], float]]:
         )
         for name in sorted(names)
     ]
-    for identity, status in object_statuses(report, declared).items():
+
+
+def _conditions(report: Report) -> Iterable[tuple[tuple[str, ...], float]]:
+    for identity, status in object_statuses(report, declared_in(report.desired)).items():
         for each in status.conditions:
             condition = each.type.value, each.status.value, each.reason.value
             yield (identity.kind, identity.full_name, *condition), 1

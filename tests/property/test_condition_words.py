@@ -28,6 +28,7 @@ from reconciler.status.objects import object_statuses
 from reconciler.status.protected import protections
 from reconciler.status.report import Report
 from reconciler.status.runs import RunState
+from reconciler.status.series import declared_in
 
 Situation = tuple[Desired, Observed, datetime]
 
@@ -72,16 +73,7 @@ def test_nothing_is_said_that_the_pages_do_not_name(
     situation: Situation, random: Any, mistaken: bool
 ) -> None:
     desired, observed, now = situation
-    declared = [
-        Identity.named(kind, name)
-        for kind, names in (
-            (POOL, desired.pools),
-            (REMOTE, desired.remotes),
-            (JOB, desired.jobs),
-            (RESTORE, desired.restores),
-        )
-        for name in names
-    ]
+    declared = declared_in(desired)
     declared += [Identity(kind, "default", "other") for kind in (POOL, REMOTE, JOB, RESTORE, RUN)]
     if mistaken:
         problems = tuple(
