@@ -15,6 +15,7 @@ import pytest
 from clusters import PATIENCE_S, Cluster, Kubectl, Namespace
 from control_plane import ControlPlane, apply_crds, cluster_in
 from keeper import keep
+from kube_estate import Estate, make_estate
 from kube_programs import programs
 from node import Node, running_node
 
@@ -87,6 +88,14 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     made = cluster.namespace()
     yield made
     cluster.kubectl("delete", "namespace", made.name, "--wait=false")
+
+
+@pytest.fixture
+def estate(namespace: Namespace, tmp_path: Path) -> Iterator[Estate]:
+    """The test's own namespace, with a lab and a remote to back it up to."""
+    made = make_estate(namespace, tmp_path)
+    yield made
+    made.lab.close()
 
 
 @pytest.fixture

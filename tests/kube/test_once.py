@@ -1,12 +1,9 @@
 """What is asked for once, as a user of kubectl asks for it: runs, restores; and records of runs."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from clusters import Namespace
-from kube_estate import JOB, Estate, credentials_of, make_estate, until, working
+from kube_estate import JOB, Estate, credentials_of, until, working
 
 ASKED = """\
 apiVersion: backup.reconciler.io/v1alpha1
@@ -22,13 +19,6 @@ spec:
   source: {vm: {name: web}}
   target: {poolRef: {name: lab}, name: web-drill}
 """
-
-
-@pytest.fixture
-def estate(namespace: Namespace, tmp_path: Path) -> Iterator[Estate]:
-    made = make_estate(namespace, tmp_path)
-    yield made
-    made.lab.close()
 
 
 def vms(estate: Estate) -> list[str]:

@@ -1,24 +1,14 @@
 """From kubectl apply to restore points, as a user of kubectl sees it, against the lab."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from clusters import Namespace
-from kube_estate import JOB, Estate, credentials_of, make_estate, until, working
+from kube_estate import JOB, Estate, credentials_of, until, working
 
 from reconciler.ids import Stamp, instant_of
 from reconciler.kube import secrets
 from reconciler.observers import pools
-
-
-@pytest.fixture
-def estate(namespace: Namespace, tmp_path: Path) -> Iterator[Estate]:
-    made = make_estate(namespace, tmp_path)
-    yield made
-    made.lab.close()
 
 
 async def test_from_apply_to_a_restore_point_and_back(

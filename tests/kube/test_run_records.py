@@ -1,33 +1,22 @@
 """Records of runs: as many as the job says, made once, and worth nothing but what they say."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from clusters import Namespace
 from kube_estate import (
     JOB,
     PATIENCE_S,
     Estate,
     Working,
     credentials_of,
-    make_estate,
     until,
     working,
 )
 
 LIMITED = JOB + "  successfulRunsHistoryLimit: 2\n"
 RUN_AT = "backup.reconciler.io/run-at"
-
-
-@pytest.fixture
-def estate(namespace: Namespace, tmp_path: Path) -> Iterator[Estate]:
-    made = make_estate(namespace, tmp_path)
-    yield made
-    made.lab.close()
 
 
 def records(estate: Estate) -> list[str]:

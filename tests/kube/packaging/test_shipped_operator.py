@@ -1,11 +1,10 @@
 """The operator as it is shipped: its own arguments, its own account, its own role, and no more."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pytest
 from clusters import Namespace
 from control_plane import ControlPlane
 from kube_estate import JOB, Estate, make_estate, until
@@ -16,13 +15,6 @@ from shipped import POD, started
 
 SUMMARY = "jsonpath={.status.protectedVMs.summary}=1/1"
 WORKER = "reconciler-worker"
-
-
-@pytest.fixture
-def estate(namespace: Namespace, tmp_path: Path) -> Iterator[Estate]:
-    made = make_estate(namespace, tmp_path)
-    yield made
-    made.lab.close()
 
 
 def applied(namespace: Namespace, place: Path, *components: str) -> Objects:
