@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := check
+# Hundreds of processes of ours start in the tests: let Python keep what it compiles.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: setup tools kube check lint test demo bench format golden lock lab clean
 
 $(BIN)/.ready: pyproject.toml

@@ -63,6 +63,17 @@ say_missing() {
   done
 }
 
+# Runs what downloads, and again after a pause where it failed: networks do, now and then.
+patiently() {
+  local pause_s
+  for pause_s in 5 20 60; do
+    "$@" && return
+    echo "${*:1:3} … failed; once more in $pause_s s" >&2
+    sleep "$pause_s"
+  done
+  "$@"
+}
+
 find_missing
 if ((${#missing[@]})); then
   say_missing
@@ -72,10 +83,10 @@ if ((${#missing[@]})); then
     exit 1
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
-  "${apt[@]}" update
+  apt=(apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  patiently "${apt[@]}" update
   # shellcheck disable=SC2086  # the list is meant to be split
-  "${apt[@]}" install --yes --no-install-recommends $packages >/dev/null
+  patiently "${apt[@]}" install --yes --no-install-recommends $packages >/dev/null
   find_missing
   if ((${#missing[@]})); then
     say_missing
@@ -88,5 +99,5 @@ client=conformance/xapi-js
 if [[ -f $client/package.json && ! -f $client/node_modules/.package-lock.json ]]; then
   verb=install
   [[ -f $client/package-lock.json ]] && verb=ci
-  npm --prefix "$client" "$verb" --no-audit --no-fund --loglevel=error
+  patiently npm --prefix "$client" "$verb" --no-audit --no-fund --loglevel=error
 fi
