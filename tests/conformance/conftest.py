@@ -5,10 +5,11 @@ as often as it is asked (each time as another process would), as an async contex
 real server: write the fixture that starts it, and such a function that opens a remote on it.
 """
 
+import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,15 @@ def on_mount(mounted, tmp_path, tmp_path_factory) -> Callable[[str], PosixFilesy
 def moto(tmp_path_factory) -> Iterator[S3Server]:
     with moto_server(tmp_path_factory.mktemp("moto")) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_to_settle() -> Iterator[None]:
+    """A server that honours no conditions is given a moment after each name that is taken. Nobody
+    here takes one at the same time there, so it may be a short one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reconciler.remotes.s3._SETTLE_S", 0.05)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -321,3 +331,33 @@ def place(request, tmp_path) -> Callable[[], Opening]:
     """Opens one place, empty at first, as often as it is called."""
     prepare, _ = KINDS[request.param]
     return prepare(Grounds(request, tmp_path))
+
+
+@pytest.fixture
+def fill(request, place, tmp_path) -> Callable[[Remote, str, list[str]], Awaitable[None]]:
+    """Puts many empty objects into a directory.
+
+    rclone looks at a whole directory at each of them: its files are laid where it keeps them.
+    """
+
+    async def put(remote: Remote, directory: str, names: list[str]) -> None:
+        waiting = list(names)
+
+        async def putter() -> None:
+            while waiting:
+                await remote.put(f"{directory}/{waiting.pop()}", b"")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(putter())
+
+    async def lay(remote: Remote, directory: str, names: list[str]) -> None:
+        server = request.getfixturevalue("rclone")
+        root = (
+            server.output.parent / "rclone" / BUCKET / Grounds(request, tmp_path).name / directory
+        )
+        root.mkdir(parents=True)
+        for name in names:
+            (root / name).touch()
+
+    return lay if request.node.callspec.params["place"].endswith("rclone") else put
