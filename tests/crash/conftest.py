@@ -156,7 +156,7 @@ class Examination:
             self.findings.failures.append(f"  {name}: {type(error).__name__}: {error}")
 
     async def _check(self, remote: FileRemote, filesystem: MemoryFilesystem, stage: str) -> None:
-        """Check it, unless the same was right before: most recoveries end in one of a few states."""
+        """Check it, unless the same was right before: recoveries end in one of a few states."""
         state = stage, filesystem.image.fingerprint()
         if state not in self.right:
             await self.check(remote, filesystem, stage)
