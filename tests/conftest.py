@@ -27,6 +27,16 @@ settings.register_profile("new", deadline=None, max_examples=_EXAMPLES)
 settings.load_profile("same" if os.environ.get(_SAME_EXAMPLES) else "new")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A name of megabytes is of no use, and costs every process that handles it."""
+    if isinstance(val, str | bytes) and len(val) > _NAME_MAX:
+        return f"{val[:_NAME_MAX]!a} and {len(val) - _NAME_MAX} more"
+    return None
+
+
+_NAME_MAX = 100
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker is left alone with it at the end.

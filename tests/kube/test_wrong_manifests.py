@@ -11,8 +11,8 @@ import pytest
 from clusters import Namespace
 from ruamel.yaml import YAML
 
-from reconciler.desired.crd import render_crds
-from reconciler.desired.envelope import API_VERSION, GROUP
+from reconciler.desired.envelope import API_VERSION
+from reconciler.kube.resources import resource_of
 
 UUID = "6b1d6a0e-9f0c-4c55-8a54-9d3cdd1f4f31"
 POOL = "urls: [https://xcp1.example.net], passwordFrom: {env: XCP}"
@@ -206,10 +206,6 @@ TABLE = [
         "must be latest, or a stamp such as 20260131T020000Z",
     ),
 ]
-PLURALS = {
-    definition["spec"]["names"]["kind"]: definition["spec"]["names"]["plural"]
-    for definition in (YAML(typ="safe").load(text) for text in render_crds().values())
-}
 
 
 @pytest.fixture
@@ -226,7 +222,7 @@ def create(api: httpx.Client, namespace: Namespace) -> Callable[..., httpx.Respo
             "spec": YAML(typ="safe").load(text),
         }
         return api.post(
-            f"/apis/{GROUP}/v1alpha1/namespaces/{namespace.name}/{PLURALS[kind]}",
+            resource_of(kind).path(namespace.name),
             params={"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry else {}),
             json=manifest,
         )
@@ -289,7 +285,7 @@ def test_what_was_asked_for_once_is_not_changed(
 ) -> None:
     assert create(kind, spec, dry=False).is_success
     answer = api.patch(
-        f"/apis/{GROUP}/v1alpha1/namespaces/{namespace.name}/{PLURALS[kind]}/one",
+        resource_of(kind).path(namespace.name, "one"),
         headers={"Content-Type": "application/merge-patch+json"},
         json={"spec": change},
     )

@@ -1,7 +1,7 @@
 """manifests/: what can be said of the files alone. What a server makes of them: tests/kube."""
 
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ GROUP = "backup.reconciler.io"
 Object = dict[str, Any]
 
 
-def documents(path: Path) -> Iterator[Object]:
-    yield from YAML(typ="safe").load_all(path.read_text(encoding="utf-8"))
+@cache
+def documents(path: Path) -> tuple[Object, ...]:
+    return tuple(YAML(typ="safe").load_all(path.read_text(encoding="utf-8")))
 
 
 def roles() -> list[Object]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,17 @@ from reconciler.desired.manifest import KINDS
 from reconciler.desired.protected_vm import ProtectedVmSpec
 
 SPECS = {**KINDS, "ProtectedVM": ProtectedVmSpec}  # which only the operator writes
-CRDS = {name: YAML(typ="safe", pure=True).load(text) for name, text in render_crds().items()}
+RENDERED = render_crds()
+
+
+@cache
+def definition(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = YAML(typ="safe", pure=True).load(RENDERED[name])
+    return read
+
+
+def definitions() -> list[dict[str, Any]]:
+    return [definition(name) for name in RENDERED]
 
 
 def schemas(node: Any) -> Iterator[dict[str, Any]]:
@@ -23,20 +34,20 @@ def schemas(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_kind_has_one() -> None:
-    assert {crd["spec"]["names"]["kind"] for crd in CRDS.values()} == set(SPECS)
+    assert {crd["spec"]["names"]["kind"] for crd in definitions()} == set(SPECS)
 
 
-@pytest.mark.parametrize("name", CRDS)
+@pytest.mark.parametrize("name", RENDERED)
 class TestDefinition:
     def test_names_agree(self, name: str) -> None:
-        spec = CRDS[name]["spec"]
-        assert CRDS[name]["metadata"]["name"] == f"{spec['names']['plural']}.{spec['group']}"
+        spec = definition(name)["spec"]
+        assert definition(name)["metadata"]["name"] == f"{spec['names']['plural']}.{spec['group']}"
         assert name == f"{spec['group']}_{spec['names']['plural']}.yaml"
         assert spec["names"]["categories"] == ["backup"]
         assert spec["names"]["shortNames"]
 
     def test_the_schema_is_structural(self, name: str) -> None:
-        (version,) = CRDS[name]["spec"]["versions"]
+        (version,) = definition(name)["spec"]["versions"]
         for schema in schemas(version["schema"]["openAPIV3Schema"]):
             assert "type" in schema
             assert not {"$ref", "$defs", "anyOf", "oneOf", "const", "title"} & set(schema)
@@ -47,7 +58,7 @@ class TestDefinition:
                 assert set(schema["default"]) <= set(schema["properties"])
 
     def test_status_is_a_subresource_and_columns_lead_somewhere(self, name: str) -> None:
-        (version,) = CRDS[name]["spec"]["versions"]
+        (version,) = definition(name)["spec"]["versions"]
         assert version["subresources"] == {"status": {}}
         columns = {column["name"]: column for column in version["additionalPrinterColumns"]}
         assert {"Ready", "Status", "Age"} <= set(columns)
@@ -60,16 +71,16 @@ class TestDefinition:
 
 
 def test_what_a_manifest_may_say_the_definition_knows() -> None:
-    for crd in CRDS.values():
+    for crd in definitions():
         kind = crd["spec"]["names"]["kind"]
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
         fields = {field.alias for field in SPECS[kind].model_fields.values()}
         assert set(schema["properties"]) == fields
 
 
-@pytest.mark.parametrize("name", CRDS)
+@pytest.mark.parametrize("name", RENDERED)
 def test_every_field_says_what_it_is(name: str) -> None:
-    (version,) = CRDS[name]["spec"]["versions"]
+    (version,) = definition(name)["spec"]["versions"]
     properties = version["schema"]["openAPIV3Schema"]["properties"]
     silent = [
         path
@@ -83,7 +94,7 @@ def test_every_field_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_server_fills_in_what_a_file_means(kind: str) -> None:
     """What is absent and what the definition's defaults say of it is the same to us."""
-    found = [crd for crd in CRDS.values() if crd["spec"]["names"]["kind"] == kind]
+    found = [crd for crd in definitions() if crd["spec"]["names"]["kind"] == kind]
     schema = found[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     defaults = {
         alias: field["default"]
