@@ -10,9 +10,13 @@ So it is taken out of this process; xdist's workers are told by a variable of ou
 """
 
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+HERE = Path(__file__).parent
 
 _SAME_EXAMPLES = "RECONCILER_TESTS_SAME_EXAMPLES"
 
@@ -35,17 +39,38 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 _NAME_MAX = 100
+_SLOW_S = 10
+_LAST = ("unit", "golden", "house")
+"""Directories of tests that take no time, so that no worker is left alone with a long one."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no worker is left alone with it at the end.
+    """Begin with what takes longest, and keep for the end what takes no time.
 
-    Kubernetes comes last: its programs may still be being built.
+    Kubernetes comes late: its programs may still be being built.
     """
+    seconds_of: Counter[str] = Counter()
+    for item in items:
+        seconds_of[_unit_of(item)] += _seconds_of(item)
 
-    def rank(item: pytest.Item) -> int:
-        marks = {mark.name for mark in item.iter_markers()}
-        return 2 if "kube" in marks else 0 if "slow" in marks else 1
+    def rank(item: pytest.Item) -> tuple[int, float]:
+        if item.path.relative_to(HERE).parts[0] in _LAST:
+            return 3, 0
+        seconds = seconds_of[_unit_of(item)]
+        if item.get_closest_marker("kube"):
+            return 2, -seconds
+        return 0 if seconds >= _SLOW_S else 1, -seconds
 
     items.sort(key=rank)
+
+
+def _unit_of(item: pytest.Item) -> str:
+    """What one worker does from its beginning to its end: a test, or a group of them."""
+    group = item.get_closest_marker("xdist_group")
+    return item.nodeid if group is None else f"@{group.args[0]}"
+
+
+def _seconds_of(item: pytest.Item) -> float:
+    slow = item.get_closest_marker("slow")
+    return 1 if slow is None else slow.kwargs.get("seconds", _SLOW_S)

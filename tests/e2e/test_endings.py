@@ -120,7 +120,7 @@ async def check_newest(world: Estate) -> None:
         await world.check_replica(PoolName(name.partition("/")[0]), replicas[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 async def test_runs_end_at_any_moment(tmp_path: Path) -> None:
     seed = int(os.environ.get("ENDING_SEED", random.randrange(10**6)))
     print(f"replay with ENDING_SEED={seed}")

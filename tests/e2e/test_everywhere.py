@@ -52,7 +52,7 @@ def slots(day: datetime) -> list[datetime]:
     return [day.replace(hour=hour) for hour in hours]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=300)
 async def test_sixty_days(tmp_path: Path) -> None:
     with estate(tmp_path, START, seed=60) as world, bucket_yaml(world, "bucket") as bucket:
         world.add_guest("east", "web", (12, 8))

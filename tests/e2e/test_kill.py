@@ -59,7 +59,7 @@ def kill_once(site: Site, instant: str, delay_s: float) -> None:
     process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_a_killed_operator_ends_as_one_that_was_not(
     site: Callable[[str], Site], lab: LabProcess, tmp_path: Path
 ) -> None:

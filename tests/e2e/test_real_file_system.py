@@ -32,7 +32,7 @@ def change(disk: Ext4Disk, generation: int) -> None:
 
 
 @pytest.mark.mounts
-@pytest.mark.slow
+@pytest.mark.slow(seconds=70)
 def test_every_generation_comes_back(
     site: Callable[[str], Site], real_files: Path, tmp_path: Path
 ) -> None:

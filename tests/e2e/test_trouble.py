@@ -131,7 +131,7 @@ def describe_slow(world: Estate, slow: str, rate_mib: int) -> None:
     (world.manifests / "all.yaml").write_text(text, encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=70)
 async def test_the_slowest_sets_the_pace_until_the_job_says_otherwise(tmp_path: Path) -> None:
     with estate(tmp_path, START, seed=5) as world:
         world.add_guest("east", "web", DISKS)
@@ -183,7 +183,7 @@ def check_detached(world: Estate, second: list[Transfer]) -> None:
 # ── two are lost ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 async def test_what_is_lost_in_mid_transfer_heals_by_its_own_delta(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

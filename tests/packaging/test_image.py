@@ -60,7 +60,7 @@ def place() -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_what_is_locked_is_all_that_it_needs(place: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     told = subprocess.run(
@@ -74,7 +74,7 @@ def test_what_is_locked_is_all_that_it_needs(place: Path) -> None:
     assert told.stdout.startswith(f"reconciler {version['version']} ")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 @pytest.mark.mounts
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root: it makes a mount namespace")
 def test_the_main_job_runs_as_nobody_on_a_read_only_root(place: Path) -> None:

@@ -19,7 +19,11 @@ from file_servers import (
 )
 from uml import HOST, Guest
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("machine")]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.xdist_group("machine"),
+    pytest.mark.slow(seconds=20),
+]
 
 STOPPED_S = 10.0
 DISK_MIB = 96

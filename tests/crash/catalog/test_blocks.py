@@ -111,7 +111,7 @@ async def test_merging_survives_every_crash(world, stamps, failing, enumerate_cr
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("scene", ["publishing", "merging"])
 async def test_crashes_during_recovery_are_survived_too(
     world, stamps, failing, enumerate_crashes, scene
