@@ -2,7 +2,8 @@
 
 A History is made of a reading without a single error, or not at all: "I could not read it" never
 means "it is not there". What was read and makes no sense is listed as unreadable and is nobody's
-to delete. Knows the layout; never what ought to be there, and changes nothing.
+to delete; what a proof found damaged counts as broken, for as long as it is the same file. Knows
+the layout; never what ought to be there, and changes nothing.
 
 A remote that did not change since the last look costs listings only: what was read of a file
 stands in `Headers` under its name, size, modification time and inode.
@@ -15,8 +16,10 @@ from datetime import UTC, datetime
 from reconciler.catalog import layout
 from reconciler.catalog.archives import judged
 from reconciler.catalog.errors import MetadataInvalid
+from reconciler.catalog.headers import Finding, Headers, Signature
 from reconciler.catalog.lock import STALE_S, is_held_here
 from reconciler.catalog.metadata import METADATA_BYTES_MAX, PointMetadata, point_of
+from reconciler.catalog.proofs import read_notes
 from reconciler.catalog.read_disks import list_data, read_disk
 from reconciler.ids import UUID, Stamp, VmUuid
 from reconciler.observed.chain import (
@@ -27,60 +30,15 @@ from reconciler.observed.chain import (
     RestorePoint,
     Unreadable,
 )
+from reconciler.observed.proof import Damage, ProofNotes
 from reconciler.remotes.errors import Missing, TooLarge
+from reconciler.remotes.filesystem import Stat
 from reconciler.remotes.remote import Entry, Remote
 from reconciler.transfer.journal import MergeJournal, read_journal
-
-Finding = RestorePoint | DiskFile
-"""What is known of a file without reading it again."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NEITHER = "it is neither a file nor a directory"
 _IN_PLACE_OF_A_FILE = "it is a directory where a file should be"
-
-
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    """Equal: the file was not written in between, as far as a file system tells."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
-    in_merge: bool
-    data: tuple[int, int] | None = None
-    """Of the block directory that an alias names: modification time and inode."""
-
-
-class Headers:
-    """What was read at the last look, per VM: replaced by each look, so it never outgrows it."""
-
-    def __init__(self) -> None:
-        self._known: dict[VmUuid, dict[str, tuple[_Signature, Finding]]] = {}
-        self._locks: dict[VmUuid, tuple[int, datetime]] = {}
-
-    def known(self, vm: VmUuid) -> dict[str, tuple[_Signature, Finding]]:
-        return self._known.get(vm, {})
-
-    def replace(self, vm: VmUuid, known: dict[str, tuple[_Signature, Finding]]) -> None:
-        self._known[vm] = known
-
-    def lock_seen(self, vm: VmUuid, mtime_ns: int | None, as_of: datetime) -> datetime:
-        """Remember a lock's heartbeat; return when it was first seen as it is now."""
-        if mtime_ns is None:
-            self._locks.pop(vm, None)
-            return as_of
-        seen_ns, since = self._locks.get(vm, (0, as_of))
-        if seen_ns != mtime_ns:
-            since = as_of
-        self._locks[vm] = (mtime_ns, since)
-        return since
-
-    def forget_others(self, vms: set[VmUuid]) -> None:
-        """Drop what is known of VMs that are not there any more."""
-        for gone in self._known.keys() - vms:
-            del self._known[gone]
-        for gone in self._locks.keys() - vms:
-            del self._locks[gone]
 
 
 async def list_vms(remote: Remote) -> list[VmUuid]:
@@ -95,15 +53,21 @@ async def list_vms(remote: Remote) -> list[VmUuid]:
 
 
 async def read_vm(
-    remote: Remote, vm: VmUuid, as_of: datetime, headers: Headers | None = None
+    remote: Remote,
+    vm: VmUuid,
+    as_of: datetime,
+    headers: Headers | None = None,
+    *,
+    noted: bool = True,
 ) -> History:
     """Read all that a remote holds of a VM. as_of: an instant before the reading began.
 
-    headers: what earlier looks read; without it everything is read. Raises RemoteError: then
-    nothing is known of the VM.
+    headers: what earlier looks read; without it everything is read. noted: of its points something
+    may be proven. Raises RemoteError: then nothing is known of the VM.
     """
     headers = headers or Headers()
-    reading = _Reading(remote, vm, headers.known(vm))
+    notes = await read_notes(remote, vm) if noted else ProofNotes()
+    reading = _Reading(remote, vm, headers.known(vm), notes)
     await reading.points()
     await reading.disks()
     headers.replace(vm, reading.fresh)
@@ -115,7 +79,7 @@ async def read_afresh(remote: Remote, vm: VmUuid) -> History:
 
     Nothing that was known before is believed. Raises RemoteError.
     """
-    reading = _Reading(remote, vm, {})
+    reading = _Reading(remote, vm, {}, await read_notes(remote, vm))
     await reading.points()
     await reading.disks()
     return reading.history(_NEVER, locked=False)
@@ -123,7 +87,7 @@ async def read_afresh(remote: Remote, vm: VmUuid) -> History:
 
 async def read_directory(remote: Remote, vm: VmUuid, directory: str) -> History:
     """The same for the files of one disk of one job only: points are left out."""
-    reading = _Reading(remote, vm, {})
+    reading = _Reading(remote, vm, {}, await read_notes(remote, vm))
     await reading.disk_directory(directory)
     return reading.history(_NEVER, locked=False)
 
@@ -134,14 +98,19 @@ class _Reading:
 
     remote: Remote
     vm: VmUuid
-    known: dict[str, tuple[_Signature, Finding]]
-    fresh: dict[str, tuple[_Signature, Finding]] = field(default_factory=dict)
+    known: dict[str, tuple[Signature, Finding]]
+    notes: ProofNotes
+    fresh: dict[str, tuple[Signature, Finding]] = field(default_factory=dict)
     found_points: list[RestorePoint] = field(default_factory=list)
     files: dict[str, DiskFile] = field(default_factory=dict)
     partials: list[str] = field(default_factory=list)
     merges: list[MergeInProgress] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     data: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    damages: Mapping[str, Damage] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.damages = self.notes.damages
 
     def history(self, as_of: datetime, *, locked: bool) -> History:
         return History(
@@ -153,6 +122,7 @@ class _Reading:
             merges=tuple(self.merges),
             unreadable=tuple(sorted(self.unreadable, key=lambda item: item.path)),
             locked_by_others=locked,
+            proofs=self.notes.proofs,
         )
 
     def puzzled(self, path: str, why: str) -> None:
@@ -162,7 +132,8 @@ class _Reading:
 
     async def points(self) -> None:
         entries = await self._list("")
-        sizes = {entry.name: entry.stat.size_bytes for entry in entries if entry.stat.is_regular}
+        beside = {entry.name: entry.stat for entry in entries if entry.stat.is_regular}
+        sizes = {name: stat.size_bytes for name, stat in beside.items()}
         for entry in entries:
             name = entry.name
             if layout.is_partial(name) and entry.stat.is_regular:
@@ -175,6 +146,15 @@ class _Reading:
                     self.puzzled(name, "its name is no instant")
                 else:
                     await self._point(name, stamp, entry, sizes)
+        self._note_flaws(beside)
+
+    def _note_flaws(self, beside: Mapping[str, Stat]) -> None:
+        """Archives that were found damaged. beside: the files in the VM's directory."""
+        for index, point in enumerate(self.found_points):
+            stat = beside.get(point.archive)
+            damage = None if stat is None else self._damage(point.archive, stat)
+            if damage is not None and not point.flaw:
+                self.found_points[index] = replace(point, flaw=damage.why)
 
     async def _point(self, path: str, stamp: Stamp, entry: Entry, sizes: Mapping[str, int]) -> None:
         async def look() -> Finding:
@@ -307,9 +287,18 @@ class _Reading:
         except Missing:
             return  # removed since it was listed
         if isinstance(finding, DiskFile):
+            damage = self._damage(path, entry.stat)
+            if damage is not None and finding.state is FileState.OK:
+                finding = replace(finding, state=FileState.BROKEN, why=damage.why)
             self.files[path] = finding
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────
+
+    def _damage(self, path: str, stat: Stat) -> Damage | None:
+        """What is known to be wrong in a file, if it is the one that was read then."""
+        damage = self.damages.get(path)
+        now = stat.size_bytes, stat.mtime_ns
+        return damage if damage and (damage.size_bytes, damage.mtime_ns) == now else None
 
     async def _list(self, path: str) -> list[Entry]:
         try:
@@ -336,10 +325,10 @@ class _Reading:
             self.fresh[path] = (self._signature(entry, in_merge, finding), finding)
         return finding
 
-    def _signature(self, entry: Entry, in_merge: bool, finding: Finding) -> _Signature:
+    def _signature(self, entry: Entry, in_merge: bool, finding: Finding) -> Signature:
         stat = entry.stat
         data = self.data.get(finding.data) if isinstance(finding, DiskFile) else None
-        return _Signature(stat.size_bytes, stat.mtime_ns, stat.inode, in_merge, data)
+        return Signature(stat.size_bytes, stat.mtime_ns, stat.inode, in_merge, data)
 
 
 async def read_metadata(remote: Remote, vm: VmUuid, stamp: Stamp) -> PointMetadata:

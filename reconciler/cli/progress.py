@@ -40,6 +40,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.claims import sr_name
 from reconciler.plan.power_on import PowerOn
@@ -98,7 +99,7 @@ def title_of(action: Action) -> str:
         case PruneReplica() | CleanReplica():
             where = sr_name(action.target_pool, action.sr, action.sr_name)
             text = f"{action.verb} {action.vm_name} on {where}"
-        case Merge() | Prune() | CleanFiles():
+        case Merge() | Prune() | CleanFiles() | Verify():
             text = f"{action.verb} {action.vm_name} on {action.remote}"
         case RestoreVm():
             text = f"restore {action.vm_name} -> {action.pool}"

@@ -27,6 +27,7 @@ from reconciler.desired.state import (
     SrTarget,
 )
 from reconciler.desired.target import TargetSpec, destinations_of
+from reconciler.desired.verification import VerificationSpec
 from reconciler.ids import JobId, JobName, PoolName
 
 
@@ -311,6 +312,9 @@ class JobSpec(Fields):
     deletion_policy: Literal["Retain"] = Field(
         "Retain", description="What becomes of restore points when the job goes: they stay."
     )
+    verification: VerificationSpec | None = Field(
+        None, description="Absent: no restore point is read before it is restored."
+    )
     job_id: Uuid | None = Field(None, description="To adopt the restore points of a known job.")
     successful_runs_history_limit: int = Field(
         USUAL.good,
@@ -342,7 +346,6 @@ class JobSpec(Fields):
         "failedJobsHistoryLimit": "failedRunsHistoryLimit",
     }
     later: ClassVar[Mapping[str, str]] = {
-        "verification": "restore a point now and then: reconciler restore",
         "objectives": "they are not watched for now",
         "notify": "watch the logs and exit codes for now",
         "cron": "give schedules: [{name: …, cron: …}]",
@@ -379,4 +382,5 @@ class JobSpec(Fields):
             srs=tuple(one for one in destinations if isinstance(one, SrTarget)),
             settings=self.settings.settings(self.selector.exclude_disks),
             history=RunHistory(self.successful_runs_history_limit, self.failed_runs_history_limit),
+            verification=None if self.verification is None else self.verification.verification(),
         )

@@ -168,6 +168,13 @@ def oddities(spec: JobSpec) -> Iterator[Finding]:
             "remove it",
             key=True,
         )
+    if spec.verification and not any(one.remote_ref for one in spec.targets):
+        yield Finding(
+            ("spec", "verification"),
+            "reads points on remotes, and the job has no remote: a replica is tried by starting it",
+            "remove it",
+            key=True,
+        )
     if settings.consistency == "Memory" and spec.selector.exclude_disks:
         yield Finding(
             ("spec", "selector", "excludeDisks"),

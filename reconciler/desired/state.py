@@ -15,6 +15,7 @@ from reconciler.desired.retention import Retention
 from reconciler.desired.run_history import USUAL, RunHistory
 from reconciler.desired.schedule import Schedule
 from reconciler.desired.selector import Selector
+from reconciler.desired.verification import Verification
 from reconciler.ids import (
     JobId,
     JobName,
@@ -272,10 +273,8 @@ class PruneGuard:
 class Job:
     """Desired protection. full_every: a delta becomes a full after so many points; 0 = never.
 
-    remotes, srs: the destinations; none in mode Snapshot.
-
-    run_on_create: a VM without any point is backed up at once instead of at the next slot.
-    revision: changes whenever the manifest's meaning does; for people and records.
+    remotes, srs: the destinations; none in mode Snapshot. run_on_create: a VM without any point is
+    backed up at once, not at the next slot. revision: changes with the manifest's meaning.
     """
 
     name: JobName
@@ -294,6 +293,7 @@ class Job:
     srs: tuple[SrTarget, ...] = ()
     settings: Settings = Settings()
     history: RunHistory = USUAL
+    verification: Verification | None = None
 
     @property
     def destinations(self) -> tuple[Destination, ...]:

@@ -23,7 +23,8 @@ class Condition(Fields):
     type: str = Field(
         max_length=316,
         description="Ready: what is asked for is in force and nothing is in its way. Reconciling:"
-        " work is under way. Stalled: it takes a person. RPOMet, ChainsHealthy: of a job's VMs.",
+        " work is under way. Stalled: it takes a person. RPOMet, ChainsHealthy, ProofFresh: of a"
+        " job's VMs.",
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
     reason: str = Field(
@@ -133,6 +134,14 @@ class LastRun(Fields):
     message: str | None = Field(None, description="Why it ended so.")
 
 
+class Proofs(Fields):
+    """Whether restore points were read whole in time, where spec.verification asks for it."""
+
+    summary: str | None = Field(None, description="VMs with a fresh proof at each remote: 41/42.")
+    fresh: _Count | None = Field(None, description="Those.")
+    due: _Count | None = Field(None, description="The others that have points on remotes.")
+
+
 class JobStatus(_Followed):
     """How the job's VMs are protected."""
 
@@ -147,6 +156,7 @@ class JobStatus(_Followed):
         " could be lost. Absent while a VM has none.",
     )
     next_run_time: _Time | None = Field(None, description="Its next slot.")
+    proofs: Proofs | None = None
     plan: PlannedWork | None = None
     vms: tuple[VmStatus, ...] | None = Field(
         None, description="Those that stand worst, ten at most."
@@ -244,6 +254,15 @@ class ReferenceSnapshot(Fields):
     stamp: str | None = Field(None, description="When it was taken.")
 
 
+class LastProof(Fields):
+    """The newest proof that a restore point of the VM can be restored."""
+
+    time: _Time | None = Field(None, description="When it had been read.")
+    level: str | None = Field(None, description="Chain: every block was read.")
+    point: str | None = Field(None, description="When the restore point was taken.")
+    destination: str | None = Field(None, description="The remote that it lies on.")
+
+
 class ProtectedVmStatus(_Status):
     """How the VM stands."""
 
@@ -256,5 +275,6 @@ class ProtectedVmStatus(_Status):
         None, description="What lies of it at each destination."
     )
     reference: ReferenceSnapshot | None = None
+    last_proof: LastProof | None = None
     behind_since: _Time | None = Field(None, description="The slot that it still owes a point.")
     blocked_by: tuple[Blocked, ...] | None = Field(None, description="What is in the way.")

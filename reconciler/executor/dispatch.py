@@ -18,6 +18,7 @@ from reconciler.executor.steps import (
     restore_disk,
     restore_vm,
     snapshot,
+    verify,
 )
 from reconciler.executor.tools import Tools
 from reconciler.plan.actions import (
@@ -33,6 +34,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
@@ -61,6 +63,8 @@ async def carry_out(action: Action, tools: Tools) -> None:  # noqa: PLR0912 (it 
             await merge.run(action, tools)
         case Prune():
             await prune.run(action, tools)
+        case Verify():
+            await verify.run(action, tools)
         case CleanFiles():
             await clean_files.run(action, tools)
         case CleanSnapshot():

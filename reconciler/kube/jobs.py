@@ -1,9 +1,9 @@
 """Parties carried out by Jobs: the cluster finds a place for the bytes to go through.
 
-What moves bytes for long (exports, replications, merges, restores) becomes a Job, one for each
-party; its pod runs `reconciler act` on the parcel that lies on the Job (job_notes.py). The rest is
-done here. Limits stay with the planner: what is admitted counts wherever it is done. Only what is
-held to a bandwidth stays in this process, because a rate is held in one place.
+What moves bytes for long (exports, replications, merges, restores, verifications) becomes a Job,
+one for each party; its pod runs `reconciler act` on the parcel that lies on the Job (job_notes.py).
+The rest is done here. Limits stay with the planner: what is admitted counts wherever it is done.
+Only what is held to a bandwidth stays in this process, because a rate is held in one place.
 
 A Job outlives the operator that made it: its successor finds it, counts it and waits for it before
 anything else is begun. One whose pod ends without a word, killed or evicted, is one more action
@@ -39,6 +39,7 @@ from reconciler.plan.actions import (
     Action,
     Merge,
     Sending,
+    Verify,
     id_of,
 )
 from reconciler.plan.reasons import Reason
@@ -265,5 +266,5 @@ def _is_for_a_job(parcel: Parcel) -> bool:
     ]
     is_limited = any(limit is not None for limit in limits)
     return not is_limited and all(
-        isinstance(each, Sending | Merge | RestoreVm) for each in parcel.actions
+        isinstance(each, Sending | Merge | Verify | RestoreVm) for each in parcel.actions
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.ids import DiskSnapshotUuid, DiskUuid, JobId, ScheduleId, Stamp, VmUuid
+from reconciler.observed.proof import Proof
 
 _FILE = ".vhd"
 _ALIAS = ".alias.vhd"
@@ -28,7 +29,7 @@ def stamp_in(name: str) -> Stamp:
 
 class FileState(StrEnum):
     OK = "Ok"
-    BROKEN = "Broken"  # it was read, and what was read is not a whole disk file
+    BROKEN = "Broken"  # it was read, and what was read is not a whole disk file, or is damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ class History:
 
     points: oldest first. files: by path. partials: our own uploads under temporary names that no
     running action owns, and block directories that no alias names (yet). merges: begun and
-    unfinished. locked_by_others: somebody else's live lock on the VM's directory was seen. as_of:
-    everything that was true before this instant is in here.
+    unfinished. locked_by_others: somebody else's live lock on the VM's directory was seen. proofs:
+    of each job's points, the last. as_of: everything that was true before this instant is in here.
     """
 
     vm: VmUuid
@@ -161,6 +162,7 @@ class History:
     merges: tuple[MergeInProgress, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     locked_by_others: bool = False
+    proofs: Mapping[JobId, Proof] = field(default_factory=dict)
 
 
 class BrokenChain(Exception):

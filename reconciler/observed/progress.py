@@ -28,24 +28,39 @@ class PlaceKind(StrEnum):
 class Mode(StrEnum):
     """What an action does to a place.
 
-    | with    | Read     | Append   | Rewrite |
-    |---------|----------|----------|---------|
-    | Read    | together | together | alone   |
-    | Append  | together | alone    | alone   |
-    | Rewrite | alone    | alone    | alone   |
+    | with    | Read     | Prove    | Append   | Rewrite |
+    |---------|----------|----------|----------|---------|
+    | Read    | together | together | together | alone   |
+    | Prove   | together | alone    | together | alone   |
+    | Append  | together | together | alone    | alone   |
+    | Rewrite | alone    | alone    | alone    | alone   |
+
+    In the order of how much they change.
     """
 
     READ = "Read"  # restore; an export, of the snapshot it reads
+    PROVE = "Prove"  # verify: it reads, and notes beside what it read what that showed
     APPEND = "Append"  # an export, of the chains it adds to; a snapshot
     REWRITE = "Rewrite"  # merge, prune, clean
 
     def together_with(self, other: "Mode") -> bool:
         """Say whether two actions may hold one place in these modes at once."""
-        return {self, other} in ({Mode.READ}, {Mode.READ, Mode.APPEND})
+        return {self, other} in (
+            {Mode.READ},
+            {Mode.READ, Mode.PROVE},
+            {Mode.READ, Mode.APPEND},
+            {Mode.PROVE, Mode.APPEND},
+        )
+
+    def changes_more_than(self, other: "Mode") -> bool:
+        order = list(Mode)
+        return order.index(self) > order.index(other)
 
 
 class SlotKind(StrEnum):
     """What is counted. Exports are counted in disks, VMs as such, all others in actions."""
+
+    PROOFS = "Proofs"  # of a remote
 
     SNAPSHOTS = "Snapshots"  # of a pool
     EXPORTS = "Exports"  # of a pool

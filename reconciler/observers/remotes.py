@@ -6,13 +6,15 @@ alone; a remote that cannot be listed becomes Unknown, whole. Decides nothing.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from reconciler.catalog import read
+from reconciler.catalog.headers import Headers
+from reconciler.catalog.proofs import list_noted
 from reconciler.clock import Clock
 from reconciler.ids import RemoteName, VmUuid
 from reconciler.observed.chain import History
@@ -54,7 +56,7 @@ class RemoteObserver:
         self._look_every_s = look_every_s
         self._look_at_locked_s = look_at_locked_s
         self._deadline_s = deadline_s
-        self._headers = read.Headers()
+        self._headers = Headers()
         self._view: RemoteView | Unknown | None = None
         self._touched: dict[VmUuid, datetime] = {}
         self._bell = asyncio.Event()
@@ -127,7 +129,8 @@ class RemoteObserver:
         space = await remote.space()
         vms = await read.list_vms(remote)
         self._headers.forget_others(set(vms))
-        histories = await self._read_all(remote, vms)
+        noted = await list_noted(remote)
+        histories = await self._read_all(remote, vms, noted)
         return RemoteView(
             name=self._name,
             as_of=as_of,
@@ -143,7 +146,7 @@ class RemoteObserver:
         touched, self._touched = self._touched, {}
         remote = await self._open_remote(self._name)
         space = await remote.space()
-        fresh = await self._read_all(remote, touched)
+        fresh = await self._read_all(remote, touched, touched)
         return replace(
             self._view,
             free_bytes=space.free_bytes if space else None,
@@ -151,25 +154,26 @@ class RemoteObserver:
         )
 
     async def _read_all(
-        self, remote: Remote, vms: Iterable[VmUuid]
+        self, remote: Remote, vms: Iterable[VmUuid], noted: Container[VmUuid]
     ) -> dict[VmUuid, History | Unknown]:
+        """noted: VMs of which something may be proven."""
         histories: dict[VmUuid, History | Unknown] = {}
         waiting = list(vms)[::-1]
 
         async def reader() -> None:
             while waiting:
                 vm = waiting.pop()
-                histories[vm] = await self._read_vm(remote, vm)
+                histories[vm] = await self._read_vm(remote, vm, noted=vm in noted)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_READERS, len(waiting))):
                 group.create_task(reader())
         return histories
 
-    async def _read_vm(self, remote: Remote, vm: VmUuid) -> History | Unknown:
+    async def _read_vm(self, remote: Remote, vm: VmUuid, *, noted: bool) -> History | Unknown:
         as_of = self._clock.now()
         try:
-            return await read.read_vm(remote, vm, as_of, self._headers)
+            return await read.read_vm(remote, vm, as_of, self._headers, noted=noted)
         except Exception as error:  # one VM's directory never hides the others
             return Unknown(since=as_of, reason=_reason(error), why=_why(error))
 

@@ -293,6 +293,27 @@ class CleanReplica:
     rename: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Read a restore point as a restore would, and note beside it what that showed.
+
+    size_bytes: about what there is to read.
+    """
+
+    verb: ClassVar[str] = "verify"
+    destructive: ClassVar[bool] = False
+
+    remote: RemoteName
+    vm: VmUuid
+    vm_name: str
+    job: JobName
+    job_id: JobId
+    stamp: Stamp
+    size_bytes: int
+    due: datetime
+    reason: Reason
+
+
 GIVEN_UP = frozenset({Reason.RUN_CANCELLED, Reason.TIMED_OUT})
 """Why a snapshot goes although points of it are wanted."""
 
@@ -308,6 +329,7 @@ Action = (
     | CleanFiles
     | CleanSnapshot
     | CleanReplica
+    | Verify
     | PowerOn
     | RestoreVm
     | RestoreDisk
@@ -330,6 +352,8 @@ _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),
     CopyVm: frozenset({"schedules"}),
     PruneReplica: frozenset({"with_replica"}),
+    # Whichever point is the newest by then.
+    Verify: frozenset({"stamp", "size_bytes"}),
     # One restore is one intent, whatever is known by now of what it asks for.
     RestoreVm: frozenset(
         {"remote", "vm", "stamp", "sr", "start", "revision", "networks", "mac", "made"}

@@ -37,6 +37,7 @@ from reconciler.plan.actions import (
     Replicate,
     Sending,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.power_on import PowerOn
 from reconciler.plan.restore_actions import CleanRestore, RestoreDisk, RestoreVm
@@ -75,6 +76,11 @@ def claims_of(action: Action) -> Claims:  # noqa: PLR0911 (it is a table)
             )
         case Merge() | Prune() | CleanFiles():
             return _on_remote(action.remote, action.vm, Mode.REWRITE)
+        case Verify():
+            return Claims(
+                (Slots(SlotKind.PROOFS, action.remote, 1),),
+                ((remote_place(action.remote, action.vm), Mode.PROVE),),
+            )
         case RestoreVm(restore=str() as restore):
             reading = _on_remote(action.remote, action.vm, Mode.READ)
             making = (restore_place(action.pool, restore), Mode.APPEND)
@@ -177,7 +183,8 @@ def touched_by(claims: Claims) -> tuple[Place, ...]:
 def limit_of(kind: SlotKind, name: str, desired: Desired) -> int:
     """Return how many of a resource may be taken at once; 1 where nobody says.
 
-    VMs of a job: as many as there are, unless the job says.
+    VMs of a job: as many as there are, unless the job says. Proofs: one at a time on each remote,
+    beside its other actions.
     """
     match kind:
         case SlotKind.SNAPSHOTS | SlotKind.EXPORTS:
@@ -191,6 +198,8 @@ def limit_of(kind: SlotKind, name: str, desired: Desired) -> int:
         case SlotKind.VMS:
             job = desired.jobs.get(JobName(name))
             return (job.settings.vms_max if job is not None else 0) or sys.maxsize
+        case SlotKind.PROOFS:
+            return 1
         case SlotKind.ACTIONS:
             remote = desired.remotes.get(RemoteName(name))
             return 1 if remote is None else remote.actions_max

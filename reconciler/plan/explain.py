@@ -2,6 +2,7 @@
 
     +  something is made       !  a full where a delta was expected
     ~  files are rewritten     -  something is removed        =  held: wanted, not now
+    ?  something is read, to see whether it can be restored
 
 Pure: the same plan gives the same text. Names come from pools and remotes, where anybody may have
 put anything into them; what is not printable is shown escaped. Instants are UTC.
@@ -32,6 +33,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.census import points_total
 from reconciler.plan.claims import sr_name
@@ -132,7 +134,7 @@ def _heading(action: Action, desired: Desired) -> str:  # noqa: PLR0911 (it is a
         called = [one.name for one in desired.restores.values() if one.id == action.restore]
         return f"restore {called[0]}" if called else f"pool {action.pool}"
     match action:
-        case Snapshot() | Export() | Archive() | Replicate() | CopyVm():
+        case Snapshot() | Export() | Archive() | Replicate() | CopyVm() | Verify():
             return f"job {action.job}"
         case Merge() | Prune() | PruneReplica() | CleanSnapshot() if action.job is not None:
             return f"job {action.job}"
@@ -215,6 +217,10 @@ def _line(action: Action) -> _Line:  # noqa: PLR0911, PLR0912 (it is a table)
             else:
                 what = f"a snapshot on {action.pool}"
             return _Line("-", "clean", name, what, "", action.reason)
+        case Verify():
+            what = f"{_time(instant_of(action.stamp))} on {action.remote}"
+            size = f"≤{render_size(action.size_bytes)}" if action.size_bytes else ""
+            return _Line("?", "verify", name, what, size, action.reason)
         case PowerOn():
             why = f"{action.reason} (at {_time(action.due)})"
             return _Line("+", "start", name, f"on {action.pool}", "", why)

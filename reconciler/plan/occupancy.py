@@ -121,6 +121,7 @@ class Occupancy:
             SlotKind.SNAPSHOTS: f"snapshots at once on pool {name}",
             SlotKind.EXPORTS: f"disks exported at once from pool {name}",
             SlotKind.ACTIONS: f"actions at once on remote {name}",
+            SlotKind.PROOFS: f"points verified at once on remote {name}",
             SlotKind.REPLICAS: f"replications at once to SR {sr[:8]} of pool {pool}",
             SlotKind.VMS: f"VMs of job {name} at once",
         }[kind]

@@ -29,6 +29,7 @@ from reconciler.plan import (
     send,
     strays,
     superseded,
+    verify,
 )
 from reconciler.plan.actions import (
     Action,
@@ -44,6 +45,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import files_of
@@ -82,6 +84,7 @@ _PATIENCE: dict[type[Action], timedelta] = {
     CleanFiles: _HOUSEKEEPING,
     CleanSnapshot: _HOUSEKEEPING,
     CleanReplica: _HOUSEKEEPING,
+    Verify: _HOUSEKEEPING,
 }
 _IN_THE_WAY = frozenset(  # of the next export
     {Reason.MERGE_INTERRUPTED, Reason.PARTIAL_UPLOAD, Reason.REPLICA_INTERRUPTED}
@@ -96,6 +99,7 @@ _COUNTED: tuple[tuple[tuple[type[Action], ...], str, str], ...] = (
     ((Merge,), "merge", "merges"),
     ((Prune, PruneReplica), "prune", "prunes"),
     ((CleanFiles, CleanSnapshot, CleanReplica, CleanRestore), "clean", "cleans"),
+    ((Verify,), "verification", "verifications"),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_PATIENCE)}
 
@@ -160,6 +164,8 @@ def _plan_job(world: World, job: Job, draft: Draft) -> None:
             for target in scope.holders:
                 ledger = ledgers.setdefault(target.site.key, retention.Ledger())
                 retention.rule(world, scope, target, ledger, draft)
+            for target in scope.targets:
+                verify.rule(world, scope, target, draft)
         superseded.rule(world, scope, draft)
     guard.rule(world.desired, job, ledgers, draft)
     if not matched and all(not isinstance(world.pool(pool), Obstacle) for pool in job.pools):
@@ -285,7 +291,7 @@ def _debt(  # noqa: PLR0912 (it is a table)
             if action.reason is Reason.REQUESTED:
                 since -= _SOMEBODY_WAITS
             place, detail = action.remote, action.job
-        case Archive():
+        case Archive() | Verify():
             place, detail = action.remote, action.job
         case Replicate() | CopyVm():
             place, detail = action.sr, action.job

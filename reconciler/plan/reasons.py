@@ -22,6 +22,7 @@ class Reason(StrEnum):
     REPLICA_INTERRUPTED = "ReplicaInterrupted"  # a replication did not end
     RESTORE_INTERRUPTED = "RestoreInterrupted"  # a restore did not end: what it made goes
     FILE_UNREFERENCED = "FileUnreferenced"  # no point and no other file needs the file
+    PROOF_DUE = "ProofDue"  # no point of the VM was read whole for a while, or ever
 
     # why a disk is exported whole
     FIRST_BACKUP = "FirstBackup"
@@ -83,6 +84,7 @@ class Reason(StrEnum):
     XAPI_ERROR = "XapiError"
     CREDENTIALS_INVALID = "CredentialsInvalid"
     BAD_DISK = "BadDisk"
+    PROOF_FAILED = "ProofFailed"  # a restore point is not what was written; it is noted
     WORLD_CHANGED = "WorldChanged"  # what the action was planned on is no longer so
     INTERNAL_ERROR = "InternalError"
 

@@ -156,7 +156,7 @@ def _held_places(observed: Observed) -> dict[Place, Mode]:
     for action in progress.running:
         claims = progress.claims.get(action)
         for place, mode in () if claims is None else claims.places:
-            if mode is not Mode.READ or place not in held:
+            if place not in held or mode.changes_more_than(held[place]):
                 held[place] = mode
     return held
 

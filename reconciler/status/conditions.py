@@ -7,6 +7,9 @@
 | Stalled       | something is; a person must act | (left out)              | -            |
 | RPOMet        | no backup is overdue        | one is, past its deadline   | not all seen |
 | ChainsHealthy | every point can be followed | some cannot                 | not all seen |
+| ProofFresh    | each VM is proven in time   | one is not                  | not all seen |
+
+ProofFresh is there where the job says how old proofs may be.
 
 Work under way is no trouble, and a late backup alone is not, either: a Git sync must not fail
 because it is three in the morning. Reasons are those of `plan/reasons.py`.
@@ -35,6 +38,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     RPO_MET = "RPOMet"
     CHAINS_HEALTHY = "ChainsHealthy"
+    PROOF_FRESH = "ProofFresh"
     COMPLETE = "Complete"  # of what is done once
     FAILED = "Failed"
 
@@ -76,7 +80,10 @@ def conditions_of(
         conditions.append(_true(ConditionType.STALLED, stalled))
     elif retried:
         conditions.append(_true(ConditionType.RECONCILING, retried))
-    return (*conditions, _rpo_met(standing, at), _chains_healthy(standing, observed, holdings))
+    conditions += [_rpo_met(standing, at), _chains_healthy(standing, observed, holdings)]
+    if standing.job.verification is not None:
+        conditions.append(_proof_fresh(standing))
+    return tuple(conditions)
 
 
 def unseen_conditions(what: str, view: Unknown | None) -> tuple[Condition, ...]:
@@ -229,6 +236,22 @@ def _rpo_met(standing: JobStanding, at: datetime) -> Condition:
         return Condition(ConditionType.RPO_MET, ConditionStatus.UNKNOWN, reason, message)
     message = "no backup is overdue"
     return Condition(ConditionType.RPO_MET, ConditionStatus.TRUE, Reason.IN_SYNC, message)
+
+
+def _proof_fresh(standing: JobStanding) -> Condition:
+    kind = ConditionType.PROOF_FRESH
+    unproven = [(vm.unproven_since, vm.name) for vm in standing.vms if vm.unproven_since]
+    if unproven:
+        since, name = min(unproven)
+        message = f"{name}: a proof is due since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if len(unproven) > 1:
+            message += f" (and {len(unproven) - 1} more VMs)"
+        return Condition(kind, ConditionStatus.FALSE, Reason.PROOF_DUE, message)
+    if standing.unseen or standing.count(VmState.UNKNOWN):
+        message = standing.unseen[0] if standing.unseen else "not all of its VMs' points were seen"
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.WAITING_FOR_OBSERVATION, message)
+    message = "what lies on remotes was read in time, and can be restored"
+    return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, message)
 
 
 def is_late(job: Job, vm: VmStanding, at: datetime) -> bool:

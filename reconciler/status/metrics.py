@@ -104,6 +104,21 @@ CHAIN_HEALTHY = _gauge(
     *(*_VM, *_PLACE),
     per_vm=True,
 )
+VM_PROOF = _gauge(
+    "vm_proof_timestamp_seconds",
+    "When a restore point of the VM had last been read whole, at each remote of a job with "
+    "verification; no series where none ever was.",
+    *(*_VM, "remote", "level"),
+    unit="seconds",
+    per_vm=True,
+)
+VM_PROOF_FRESH = _gauge(
+    "vm_proof_fresh",
+    "1 if the proof at each remote is younger than the job's verification.maxAge, 0 if one is not "
+    "or there is none; no series while that is not known or not asked for.",
+    *_VM,
+    per_vm=True,
+)
 VM_UNPROTECTED = _gauge("vm_unprotected", "VMs of a pool that no job chooses.", "pool")
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────

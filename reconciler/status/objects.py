@@ -215,6 +215,7 @@ def _job(
         # The last good point of the VM that is worst off: what it wrote since then could be lost.
         "exposedSince": None if None in taken else _time(oldest),
         "nextRunTime": _time(standing.next_slot),
+        "proofs": _proofs(standing),
         "plan": {
             "summary": ", ".join(f"{count} {verb}" for verb, count in sorted(work.counts.items()))
             or "nothing to do",
@@ -225,6 +226,15 @@ def _job(
         "vms": [_vm(vm) for vm in sorted(vms, key=_how_bad)[:VMS_MAX]],
     }
     return ObjectStatus(conditions, fields)
+
+
+def _proofs(standing: JobStanding) -> dict[str, Plain] | None:
+    """How many VMs are proven in time, of those that have points on remotes, if that is asked."""
+    if standing.job.verification is None:
+        return None
+    lacking = sum(vm.unproven_since is not None for vm in standing.vms)
+    fresh = sum(bool(vm.proofs) and vm.unproven_since is None for vm in standing.vms)
+    return {"summary": f"{fresh}/{fresh + lacking}", "fresh": fresh, "due": lacking}
 
 
 def _targets(job: Job) -> dict[str, Plain]:

@@ -45,9 +45,13 @@ def protection_of(report: Report, standing: JobStanding, vm: VmStanding) -> Prot
         "pointCount": vm.points,
         "chains": [_chain(spot, held) for spot, held in _held(report, standing, vm)],
         "reference": _reference(report, standing, vm),
+        "lastProof": _last_proof(vm),
         "blockedBy": [{"reason": str(vm.reason), "message": vm.why}] if vm.why else [],
     }
-    return Protection(vm.job, vm.vm, (_ready(vm),), fields)
+    conditions = [_ready(vm)]
+    if standing.job.verification is not None:
+        conditions.append(_proof_fresh(vm))
+    return Protection(vm.job, vm.vm, tuple(conditions), fields)
 
 
 def _ready(vm: VmStanding) -> Condition:
@@ -69,6 +73,31 @@ def _ready(vm: VmStanding) -> Condition:
     if vm.state is VmState.SUSPENDED:
         reason = Reason.SUSPENDED
     return Condition(ConditionType.READY, status, reason_of(vm.reason, reason), message)
+
+
+def _proof_fresh(vm: VmStanding) -> Condition:
+    kind = ConditionType.PROOF_FRESH
+    if vm.unproven_since is not None:
+        message = f"a proof is due since {_time(vm.unproven_since)}"
+        return Condition(kind, ConditionStatus.FALSE, Reason.PROOF_DUE, message)
+    if vm.state is VmState.UNKNOWN:
+        reason = Reason.WAITING_FOR_OBSERVATION
+        return Condition(kind, ConditionStatus.UNKNOWN, reason, vm.why)
+    message = "what lies of it on remotes was read in time, and can be restored"
+    return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, message)
+
+
+def _last_proof(vm: VmStanding) -> dict[str, Plain] | None:
+    """The newest proof, wherever; None without any."""
+    if not vm.proofs:
+        return None
+    remote, proof = max(vm.proofs, key=lambda each: (each[1].at, each[0]))
+    return {
+        "time": _time(proof.at),
+        "level": proof.level.value,
+        "point": proof.stamp,
+        "destination": remote,
+    }
 
 
 def _held(

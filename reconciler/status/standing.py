@@ -10,14 +10,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.desired.state import Desired, Job
-from reconciler.ids import JobId, JobName, PoolName, VmUuid
+from reconciler.ids import JobId, JobName, PoolName, RemoteName, VmUuid
 from reconciler.observed.progress import PlaceKind
+from reconciler.observed.proof import Proof
 from reconciler.observed.state import Observed
 from reconciler.plan.actions import Sending, Snapshot
 from reconciler.plan.plan import Plan
 from reconciler.plan.reasons import Reason
 from reconciler.plan.scope import Scope, scopes_of
 from reconciler.plan.sites import all_sites
+from reconciler.plan.verify import proof_at, unproven_since
 from reconciler.plan.world import Obstacle, World
 
 
@@ -35,8 +37,9 @@ class VmStanding:
     """One VM of one job. last_taken_at: of its newest point at any destination that was seen.
 
     behind_since: when its oldest open debt fell due. points: at all destinations together.
-    remotes_seen, remotes_with_points: destinations, SRs included. reason, why: what is in the way,
-    "" if nothing.
+    remotes_seen, remotes_with_points: destinations, SRs included. proofs: the last at each remote
+    that was seen. unproven_since: since when one of them has none that is young enough. reason,
+    why: what is in the way, "" if nothing.
     """
 
     job: JobName
@@ -49,6 +52,8 @@ class VmStanding:
     points: int = 0
     remotes_seen: int = 0
     remotes_with_points: int = 0
+    proofs: tuple[tuple[RemoteName, Proof], ...] = ()
+    unproven_since: datetime | None = None
     reason: str = ""
     why: str = ""
 
@@ -106,7 +111,7 @@ def _debts(plan: Plan) -> Mapping[tuple[JobId, VmUuid], _Debt]:
 
 def _job(world: World, job: Job, debts: Mapping[tuple[JobId, VmUuid], _Debt]) -> JobStanding:
     vms = [
-        _vm(scope, debts.get((job.id, scope.vm.uuid)))
+        _vm(scope, debts.get((job.id, scope.vm.uuid)), world.now)
         for scope in scopes_of(world, job)
         if scope.matched
     ]
@@ -134,7 +139,7 @@ def _unseen(world: World, job: Job) -> Iterable[str]:
             yield f"{site.label}: {site.view.why}"
 
 
-def _vm(scope: Scope, debt: _Debt | None) -> VmStanding:
+def _vm(scope: Scope, debt: _Debt | None, now: datetime) -> VmStanding:
     newest = [target.points[-1].taken_at for target in scope.targets if target.points]
     unseen = [target for target in scope.targets if target.history is None]
     reason, why = "", ""
@@ -151,6 +156,7 @@ def _vm(scope: Scope, debt: _Debt | None) -> VmStanding:
         state, reason = VmState.NEW, Reason.WAITING_FOR_SLOT
     else:
         state = VmState.PROTECTED
+    proofs, unproven = _proven(scope, now)
     return VmStanding(
         job=scope.job.name,
         vm=scope.vm.uuid,
@@ -162,6 +168,23 @@ def _vm(scope: Scope, debt: _Debt | None) -> VmStanding:
         points=sum(len(target.points) for target in scope.targets),
         remotes_seen=len(scope.targets) - len(unseen),
         remotes_with_points=len(newest),
+        proofs=proofs,
+        unproven_since=unproven,
         reason=reason,
         why=why,
     )
+
+
+def _proven(
+    scope: Scope, now: datetime
+) -> tuple[tuple[tuple[RemoteName, Proof], ...], datetime | None]:
+    """Return the last proof at each remote, and since when one is lacking at any of them."""
+    if scope.job.verification is None:
+        return (), None
+    proofs = tuple(
+        (target.site.remote, proof)
+        for target in scope.targets
+        if (proof := proof_at(scope.job, target, now)) is not None
+    )
+    lacking = [unproven_since(scope.job, target, now) for target in scope.targets]
+    return proofs, min((since for since in lacking if since is not None), default=None)

@@ -20,6 +20,7 @@ from reconciler.plan.actions import (
     ExportKind,
     Merge,
     Replicate,
+    Verify,
     id_of,
 )
 from reconciler.plan.plan import Plan
@@ -60,8 +61,8 @@ def empty(bounds: tuple[float, ...]) -> Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where bytes go. direction: "backup", "merge" or "restore". remote, sr: the one that is not a
-    pool's own, "" for the other; an SR is `<pool>/<uuid>`.
+    """Where bytes go. direction: "backup", "merge", "restore" or "verify". remote, sr: the one that
+    is not a pool's own, "" for the other; an SR is `<pool>/<uuid>`.
     """
 
     direction: str
@@ -194,6 +195,8 @@ def way_of(action: Action) -> Way | None:
             return Way("backup", sr=f"{action.target_pool}/{action.sr}")
         case Merge():
             return Way("merge", remote=action.remote)
+        case Verify():
+            return Way("verify", remote=action.remote)
         case RestoreVm() | RestoreDisk():
             return Way("restore", remote=action.remote)
         case _:

@@ -24,6 +24,8 @@ from reconciler.status.metrics import (
     VM_INFO,
     VM_LAST_SUCCESS,
     VM_NAMES_MAX,
+    VM_PROOF,
+    VM_PROOF_FRESH,
     VM_RPO_MET,
     VM_UNPROTECTED,
     Family,
@@ -57,6 +59,8 @@ def vm_families(report: Report, now: datetime) -> Iterable[Family]:
         VM_RPO_MET,
         CHAIN_LENGTH,
         CHAIN_HEALTHY,
+        VM_PROOF,
+        VM_PROOF_FRESH,
         RESTORE_POINTS,
         VM_UNPROTECTED,
     ):
@@ -84,6 +88,13 @@ def _vm(
     late = is_late(job, vm, now)
     if late or (promises(job) and vm.state is not VmState.UNKNOWN):
         rows[VM_RPO_MET.name].append((labels, 0 if late else 1))
+    for remote, proof in vm.proofs:
+        place = (*labels, remote, proof.level.value)
+        rows[VM_PROOF.name].append((place, proof.at.timestamp()))
+    if vm.unproven_since is not None:
+        rows[VM_PROOF_FRESH.name].append((labels, 0))
+    elif vm.proofs and vm.state is not VmState.UNKNOWN:
+        rows[VM_PROOF_FRESH.name].append((labels, 1))
 
 
 def promises(job: Job) -> bool:

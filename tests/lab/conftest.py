@@ -2,17 +2,20 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.lab.lab import Lab
 from reconciler.lab.settings import Settings
+from reconciler.remotes.open import open_remote
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.deadlines import Deadlines
 from reconciler.xapi.trust import trust_of
 
-sys.path.insert(0, str(Path(__file__).parent))  # what they share: watching.py
+sys.path.insert(0, str(Path(__file__).parent))  # what they share
+from place import Place
 
 MIB = 1 << 20
 DISK_BYTES = 16 * MIB
@@ -83,3 +86,11 @@ async def connect():
 @pytest.fixture
 async def client(served, connect):
     return connect(served)
+
+
+@pytest.fixture
+async def place(lab, client, tmp_path: Path) -> Iterator[Place]:
+    (tmp_path / "remote").mkdir()
+    remote = await open_remote("cellar", str(tmp_path / "remote"))
+    yield Place(lab, client, remote, tmp_path / "remote")
+    await remote.close()

@@ -35,6 +35,7 @@ from reconciler.observed.pool import (
     Vm,
 )
 from reconciler.observed.progress import Attempt, Progress
+from reconciler.observed.proof import Proof, ProofLevel
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState
 from reconciler.observed.restored import RestoredVm, RestoreRecord
@@ -107,6 +108,12 @@ def apply(action: act.Action, observed: Observed, now: datetime) -> Observed:
                     partials=tuple(p for p in history.partials if p not in action.paths),
                 ),
             )
+        case act.Verify():
+            history = _history_of(observed, action)
+            assert any(each.stamp == action.stamp for each in history.points), "verified nothing"
+            proof = Proof(ProofLevel.CHAIN, action.stamp, now, action.size_bytes)
+            proofs = {**history.proofs, action.job_id: proof}
+            return _with_history(observed, action, now, replace(history, proofs=proofs))
         case RestoreVm():
             return _restored(observed, action, now)
         case CleanRestore():

@@ -35,6 +35,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
     run_of,
 )
 from reconciler.plan.claims import sr_place
@@ -119,6 +120,12 @@ def check_is_safe(action: Action, desired: Desired, observed: Observed, now: dat
             assert all(
                 point.stamp < action.stamp for point in history.points if point.job == action.job_id
             )
+        case Verify():
+            history = changeable(action.remote, action.vm, desired, observed)
+            assert desired.jobs[action.job].verification is not None
+            (point,) = (each for each in history.points if each.stamp == action.stamp)
+            assert point.job == action.job_id
+            assert Chains(history.files).is_whole(point)
         case Archive():
             history = changeable(action.remote, action.vm, desired, observed)
             assert desired.jobs[action.job].mode is JobMode.FULL

@@ -32,6 +32,7 @@ from reconciler.desired.state import (
     Settings,
     SrTarget,
     Timeouts,
+    Verification,
 )
 from reconciler.ids import (
     JobId,
@@ -122,6 +123,7 @@ def jobs(draw: st.DrawFn, name: str) -> Job:
         guard=draw(
             st.sampled_from((PruneGuard(), PruneGuard(100, 1000), PruneGuard(10, 2, good_min=2)))
         ),
+        verification=draw(st.one_of(st.none(), st.sampled_from(SPANS).map(Verification))),
     )
 
 
@@ -403,6 +405,11 @@ def _histories(
             for merge in merges
             if {(merge["job"], merge[end]) for end in ("target", "source")} <= kept
         ],
+        "proofs": {
+            job: {"of": points[0]["at"], "at": draw(nows)}
+            for job in sorted({point["job"] for point in points})
+            if draw(st.booleans())
+        },
         "partials": draw(_partials(vm, moments)),
         "unreadable": [{"path": "x.json", "why": "not JSON"}] if draw(_rarely) else [],
         "locked": draw(_rarely),

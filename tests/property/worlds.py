@@ -67,6 +67,7 @@ from reconciler.observed.pool import (
     Snapshot,
     Vm,
 )
+from reconciler.observed.proof import Proof, ProofLevel
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaDisk, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.restored import LooseDisk, RestoredVm, RestoreRecord
@@ -353,6 +354,12 @@ def _history(vm: str, part: Mapping[str, Any], names: Names, now: datetime) -> H
         merges=tuple(_merge(vm, each, names) for each in part.get("merges", [])),
         unreadable=tuple(Unreadable(**each) for each in part.get("unreadable", [])),
         locked_by_others=bool(part.get("locked")),
+        proofs={
+            names.job(job): Proof(
+                ProofLevel.CHAIN, stamp_of(instant(each["of"])), instant(each["at"]), GIB
+            )
+            for job, each in part.get("proofs", {}).items()
+        },
     )
 
 

@@ -26,6 +26,7 @@ READY, RECONCILING, STALLED = (
 )
 COMPLETE, FAILED = ConditionType.COMPLETE, ConditionType.FAILED
 RPO_MET, CHAINS_HEALTHY = ConditionType.RPO_MET, ConditionType.CHAINS_HEALTHY
+PROOF_FRESH = ConditionType.PROOF_FRESH
 
 
 def named_in(*patterns: str, by: str = "") -> Reasons:
@@ -90,6 +91,12 @@ NOT_LOOKED_AT = Saying(
 WELL = Saying((READY,), "all is well", frozenset({Reason.IN_SYNC}))
 MISTAKEN = Saying(KSTATUS, "the manifest has a mistake", frozenset({Reason.INVALID_SPEC}))
 
+PROVEN = Saying(
+    (PROOF_FRESH,),
+    "by its verification, if it has one",
+    frozenset({Reason.IN_SYNC, Reason.PROOF_DUE, Reason.WAITING_FOR_OBSERVATION}),
+)
+
 _RUN_ENDS = {
     state: frozenset(each.reason for each in conditions_of(state)) - {Reason.INTERNAL_ERROR}
     for state in RunState
@@ -139,6 +146,7 @@ SAYINGS: dict[str, tuple[Saying, ...]] = {
             "by its restore points",
             frozenset({Reason.IN_SYNC, Reason.CHAIN_BROKEN, Reason.WAITING_FOR_OBSERVATION}),
         ),
+        PROVEN,
     ),
     "BackupRun": (
         Saying((*ONCE, RECONCILING), "it is open", _of_runs(*OPEN)),
@@ -215,6 +223,7 @@ SAYINGS: dict[str, tuple[Saying, ...]] = {
             | OUT_OF_REACH
             | TIDIED_FIRST,
         ),
+        PROVEN,
     ),
 }
 

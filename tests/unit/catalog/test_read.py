@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.catalog import layout, read
+from reconciler.catalog.headers import Headers
 from reconciler.observed.chain import Chains, FileState, PointKind
 from reconciler.remotes.errors import RemoteError
 from reconciler.remotes.faults import Fault
@@ -143,7 +144,7 @@ async def test_an_archive_of_xen_orchestras_is_looked_at_each_time(shelf, said, 
         "size": said,
     }
     await shelf.remote.put(shelf.key(f"{shelf.stamps[1]}.json"), json.dumps(fields).encode())
-    headers = read.Headers()
+    headers = Headers()
     for content in (b"archive", there):  # the metadata is the same; it is not read again
         await shelf.remote.delete(shelf.key(f"{shelf.stamps[1]}.xva"))
         if content is not None:

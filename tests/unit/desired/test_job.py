@@ -267,7 +267,11 @@ def test_every_timeout_can_be_switched_off(document: Parse) -> None:
         ({"retention": "{last: 1, bucketKeeps: Oldest}"}, "is for hourly, daily"),
         ({"retention": "{daily: 7, bucketKeeps: Oldest}"}, "last: 1 keeps it"),
         ({"retention": "{last: 1, daily: 7, bucketKeeps: oldest}"}, 'did you mean "Oldest"?'),
-        ({"verification": "[]"}, "spec.verification is not supported yet"),
+        ({"verification": "[]"}, "spec.verification must be a mapping"),
+        ({"verification": "{}"}, "spec.verification.maxAge is missing"),
+        ({"verification": "{maxAge: 0d}"}, "must be longer than nothing"),
+        ({"verification": "{maxAge: 30d, level: Boot}"}, "not supported yet | points are read"),
+        ({"verification": "{every: 30d}"}, "maxAge"),
         ({"jobId": "../../etc"}, "must be a uuid"),
     ],
 )

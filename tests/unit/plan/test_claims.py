@@ -40,6 +40,7 @@ from reconciler.plan.actions import (
     PruneReplica,
     Replicate,
     Snapshot,
+    Verify,
 )
 from reconciler.plan.claims import claims_of, limit_of, restore_place, touched_by
 from reconciler.plan.power_on import PowerOn
@@ -87,6 +88,7 @@ ACTIONS: list[Action] = [
     Prune(NAS, VM, "web", None, STAMP, 1, NOW, Reason.RETENTION_EXCEEDED),
     CleanFiles(NAS, VM, "web", ("a",), 1, NOW, Reason.PARTIAL_UPLOAD),
     CleanSnapshot(EAST, VM, "web", SnapshotUuid("s"), (), NOW, Reason.SNAPSHOT_SUPERSEDED),
+    Verify(NAS, VM, "web", JobName("j"), JobId("j"), STAMP, 1, NOW, Reason.PROOF_DUE),
     PowerOn(EAST, VM, "web", NOW, Reason.SHUT_DOWN_FOR_SNAPSHOT),
     RestoreVm(NAS, VM, "web", STAMP, EAST, None, None, False, NOW),
     RestoreDisk(NAS, VM, "web", STAMP, DiskUuid("d"), "/tmp/x", "raw", NOW),
@@ -112,6 +114,7 @@ def test_modes(action: Action) -> None:
         Prune: {ON_REMOTE: Mode.REWRITE},
         CleanFiles: {ON_REMOTE: Mode.REWRITE},
         CleanSnapshot: {ON_POOL: Mode.REWRITE},
+        Verify: {ON_REMOTE: Mode.PROVE},
         PowerOn: {ON_POOL: Mode.APPEND},
         RestoreVm: {ON_REMOTE: Mode.READ},
         RestoreDisk: {ON_REMOTE: Mode.READ},
