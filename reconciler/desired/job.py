@@ -313,7 +313,9 @@ class JobSpec(Fields):
         "Retain", description="What becomes of restore points when the job goes: they stay."
     )
     verification: VerificationSpec | None = Field(
-        None, description="Absent: no restore point is read before it is restored."
+        None,
+        description="Reading restore points now and then, to know that they can be restored."
+        " Absent: none is read.",
     )
     job_id: Uuid | None = Field(None, description="To adopt the restore points of a known job.")
     successful_runs_history_limit: int = Field(

@@ -67,8 +67,10 @@ ABOUT_BACKUPS = {
     Reason.REPLICA_CHANGED,
     Reason.SLOW_DESTINATION,
 }
-BACKUP_FAILED = TRY_FAILED - ABOUT_RESTORES
-RESTORE_FAILED = TRY_FAILED - ABOUT_BACKUPS
+ABOUT_PROOFS = {Reason.PROOF_FAILED}
+JOB_FAILED = TRY_FAILED - ABOUT_RESTORES
+BACKUP_FAILED = JOB_FAILED - ABOUT_PROOFS
+RESTORE_FAILED = TRY_FAILED - ABOUT_BACKUPS - ABOUT_PROOFS
 OUT_OF_REACH = named_in("plan/world.py", "plan/scope.py") | REMOTE_UNSEEN
 """Why the planner leaves something alone."""
 TIDIED_FIRST = {Reason.MERGE_INTERRUPTED, Reason.FILE_UNREFERENCED, Reason.REPLICA_INTERRUPTED}
@@ -134,7 +136,7 @@ SAYINGS: dict[str, tuple[Saying, ...]] = {
         Saying(
             KSTATUS,
             "what is wanted failed when it was last tried",
-            BACKUP_FAILED,
+            JOB_FAILED,
         ),
         Saying(
             (RPO_MET,),
