@@ -154,6 +154,7 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
         ("Selector", selector_text(wanted.selector)),
         ("Full every", f"{wanted.full_every} points" if wanted.full_every else ""),
         ("First run", "at once" if wanted.run_on_create else "at the next slot"),
+        ("Verification", _verification(wanted)),
         ("Guard", f"holds more than {guard.percent_max} % or {guard.points_max} deletions at once"),
         ("When deleted", wanted.deletion_policy.value),
         *(("Last point", time_of(standing.last_taken_at)), ("Next", time_of(standing.next_slot))),
@@ -186,6 +187,11 @@ def job(report: Report, name: str, runs: Sequence[Run]) -> Description:
         "runs": [run_dict(run) for run in mine],
     }
     return Description(facts, document, tables)
+
+
+def _verification(wanted: Job) -> str:
+    asked = wanted.verification
+    return "" if asked is None else f"a proof may be {render_span(asked.max_age)} old"
 
 
 def _standing_table(standing: JobStanding) -> Table:
@@ -228,11 +234,13 @@ def vm(report: Report, name: str) -> Description:
         item for item in listed.items if (item["uuid"], item["pool"]) == (wanted.uuid, pool_name)
     ]
     points = listed_points.points(report, wanted.uuid)
+    overdue = [item["proofDueSince"] for item in mine if item["proofDueSince"]]
     facts = [
         *(("Name", wanted.name), ("UUID", wanted.uuid), ("Pool", pool_name)),
         *(("Power", wanted.power_state.value), ("Tags", ", ".join(sorted(wanted.tags)))),
         ("Busy", ", ".join(wanted.busy)),
         ("Our snapshots", sum(each.marks is not None for each in wanted.snapshots)),
+        ("Proof due since", _time(min(overdue, default=None))),
     ]
     tables = (
         Table(
@@ -251,6 +259,7 @@ def vm(report: Report, name: str) -> Description:
                 for item in mine
             ],
         ),
+        _proof_table(mine),
         Table(
             "Points", points.headers[: points.narrow], [row[: points.narrow] for row in points.rows]
         ),
@@ -275,6 +284,19 @@ def vm(report: Report, name: str) -> Description:
         "points": list(points.items),
     }
     return Description(facts, document, tables)
+
+
+def _proof_table(listed: Sequence[Mapping[str, Any]]) -> Table:
+    """When points of a VM were last read whole. listed: the VM, once for each of its jobs."""
+    rows = [
+        [
+            *(item["job"], proof["remote"], _time(proof["at"]), proof["point"]),
+            render_size(proof["readBytes"]),
+        ]
+        for item in listed
+        for proof in item["proofs"]
+    ]
+    return Table("Proofs", ("JOB", "REMOTE", "PROVEN", "POINT", "READ"), rows)
 
 
 def _vm_named(report: Report, name: str) -> tuple[str, Vm]:

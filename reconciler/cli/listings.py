@@ -7,9 +7,10 @@ from typing import Any
 from reconciler.cli.listing import Listing
 from reconciler.cli.places import address_of, kind_of
 from reconciler.desired.state import Destination, Pool, Remote, SrTarget
-from reconciler.ids import VmUuid
+from reconciler.ids import RemoteName, VmUuid
 from reconciler.observed.chain import History
 from reconciler.observed.pool import PoolView, Vm
+from reconciler.observed.proof import Proof
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.unknown import Unknown
 from reconciler.status.conditions import Condition, ConditionType
@@ -172,7 +173,7 @@ def jobs(report: Report) -> Listing:
         kind="Job",
         headers=(
             *("NAME", "READY", "PROTECTED", "LAST", "NEXT", "STATUS"),
-            *("RPO MET", "CHAINS HEALTHY", "POOLS", "REMOTES"),
+            *("RPO MET", "CHAINS HEALTHY", "PROOF FRESH", "POOLS", "REMOTES"),
         ),
         narrow=6,
         rows=[_job_row(*each) for each in found],
@@ -183,9 +184,9 @@ def jobs(report: Report) -> Listing:
 
 def _job_row(standing: JobStanding, found: tuple[Condition, ...]) -> list[str]:
     by_type = {each.type: each for each in found}
-    ready = by_type[ConditionType.READY]
+    ready, job = by_type[ConditionType.READY], standing.job
     return [
-        standing.job.name,
+        job.name,
         ready.status.value,
         f"{standing.count(VmState.PROTECTED)}/{len(standing.vms)}",
         time_of(standing.last_taken_at),
@@ -193,8 +194,9 @@ def _job_row(standing: JobStanding, found: tuple[Condition, ...]) -> list[str]:
         ready.message,
         by_type[ConditionType.RPO_MET].status.value,
         by_type[ConditionType.CHAINS_HEALTHY].status.value,
-        ",".join(standing.job.pools),
-        ",".join(standing.job.remotes),
+        by_type[ConditionType.PROOF_FRESH].status.value if job.verification else "",
+        ",".join(job.pools),
+        ",".join(job.remotes),
     ]
 
 
@@ -253,7 +255,7 @@ def vms(report: Report) -> Listing:
         kind="VM",
         headers=(
             *("NAME", "POOL", "JOB", "STATE", "LAST", "POINTS"),
-            *("UUID", "POWER", "DISKS", "SIZE", "TAGS", "WHY"),
+            *("PROVEN", "UUID", "POWER", "DISKS", "SIZE", "TAGS", "WHY"),
         ),
         narrow=6,
         rows=[_vm_row(*each) for each in found],
@@ -278,6 +280,7 @@ def _vm_row(pool: str, vm: Vm, standing: VmStanding | None) -> list[str]:
         content["state"],
         time_of(standing.last_taken_at) if standing else "",
         str(standing.points) if standing else "",
+        time_of(max((proof.at for _, proof in standing.proofs), default=None)) if standing else "",
         vm.uuid,
         vm.power_state.value,
         str(len(vm.disks)),
@@ -300,10 +303,23 @@ def vm_dict(pool: str, vm: Vm, standing: VmStanding | None) -> dict[str, Any]:
         "lastPointAt": iso_of(standing.last_taken_at) if standing else None,
         "behindSince": iso_of(standing.behind_since) if standing else None,
         "points": standing.points if standing else 0,
+        "proofs": [proof_dict(*each) for each in standing.proofs] if standing else [],
+        "proofDueSince": iso_of(standing.unproven_since) if standing else None,
         "powerState": vm.power_state.value,
         "disks": len(vm.disks),
         "sizeBytes": sum(disk.size_bytes for disk in vm.disks),
         "tags": sorted(vm.tags),
+    }
+
+
+def proof_dict(remote: RemoteName, proof: Proof) -> dict[str, Any]:
+    """Render for a program that a point was read whole."""
+    return {
+        "remote": remote,
+        "at": iso_of(proof.at),
+        "level": proof.level.value,
+        "point": proof.stamp,
+        "readBytes": proof.read_bytes,
     }
 
 

@@ -247,7 +247,7 @@ def _proof_fresh(standing: JobStanding) -> Condition:
         if len(unproven) > 1:
             message += f" (and {len(unproven) - 1} more VMs)"
         return Condition(kind, ConditionStatus.FALSE, Reason.PROOF_DUE, message)
-    if standing.unseen or standing.count(VmState.UNKNOWN):
+    if standing.unseen or any(vm.proofs_unseen for vm in standing.vms):
         message = standing.unseen[0] if standing.unseen else "not all of its VMs' points were seen"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.WAITING_FOR_OBSERVATION, message)
     message = "what lies on remotes was read in time, and can be restored"

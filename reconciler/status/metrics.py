@@ -115,7 +115,7 @@ VM_PROOF = _gauge(
 VM_PROOF_FRESH = _gauge(
     "vm_proof_fresh",
     "1 if the proof at each remote is younger than the job's verification.maxAge, 0 if one is not "
-    "or there is none; no series while that is not known or not asked for.",
+    "or there is none; no series while that is not known, not asked for, or the job suspended.",
     *_VM,
     per_vm=True,
 )
@@ -175,7 +175,7 @@ ACTION_HELD = _gauge(
 )
 TRANSFER_BYTES = _counter(
     "transfer_bytes",
-    "Bytes moved to a destination (backup), from it (restore), or within it (merge).",
+    "Bytes moved to a destination (backup), from it (restore, verify), or within it (merge).",
     *("direction", *_PLACE),
     unit="bytes",
 )

@@ -233,7 +233,7 @@ def _proofs(standing: JobStanding) -> dict[str, Plain] | None:
     if standing.job.verification is None:
         return None
     lacking = sum(vm.unproven_since is not None for vm in standing.vms)
-    fresh = sum(bool(vm.proofs) and vm.unproven_since is None for vm in standing.vms)
+    fresh = sum(vm.is_proven for vm in standing.vms)
     return {"summary": f"{fresh}/{fresh + lacking}", "fresh": fresh, "due": lacking}
 
 

@@ -80,9 +80,9 @@ def _proof_fresh(vm: VmStanding) -> Condition:
     if vm.unproven_since is not None:
         message = f"a proof is due since {_time(vm.unproven_since)}"
         return Condition(kind, ConditionStatus.FALSE, Reason.PROOF_DUE, message)
-    if vm.state is VmState.UNKNOWN:
+    if vm.proofs_unseen:
         reason = Reason.WAITING_FOR_OBSERVATION
-        return Condition(kind, ConditionStatus.UNKNOWN, reason, vm.why)
+        return Condition(kind, ConditionStatus.UNKNOWN, reason, vm.proofs_unseen)
     message = "what lies of it on remotes was read in time, and can be restored"
     return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, message)
 

@@ -38,8 +38,9 @@ class VmStanding:
 
     behind_since: when its oldest open debt fell due. points: at all destinations together.
     remotes_seen, remotes_with_points: destinations, SRs included. proofs: the last at each remote
-    that was seen. unproven_since: since when one of them has none that is young enough. reason,
-    why: what is in the way, "" if nothing.
+    that is seen to have points. unproven_since: since when one of those has none that is young
+    enough. proofs_unseen: why not all of them are known, "" if they are. reason, why: what is in
+    the way, "" if nothing.
     """
 
     job: JobName
@@ -54,8 +55,14 @@ class VmStanding:
     remotes_with_points: int = 0
     proofs: tuple[tuple[RemoteName, Proof], ...] = ()
     unproven_since: datetime | None = None
+    proofs_unseen: str = ""
     reason: str = ""
     why: str = ""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a young enough proof is known at each remote that holds points of it."""
+        return bool(self.proofs) and self.unproven_since is None and not self.proofs_unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,7 @@ def _vm(scope: Scope, debt: _Debt | None, now: datetime) -> VmStanding:
         remotes_with_points=len(newest),
         proofs=proofs,
         unproven_since=unproven,
+        proofs_unseen=_proofs_unseen(scope),
         reason=reason,
         why=why,
     )
@@ -178,13 +186,24 @@ def _vm(scope: Scope, debt: _Debt | None, now: datetime) -> VmStanding:
 def _proven(
     scope: Scope, now: datetime
 ) -> tuple[tuple[tuple[RemoteName, Proof], ...], datetime | None]:
-    """Return the last proof at each remote, and since when one is lacking at any of them."""
+    """Return the last proof at each remote with points, and since when any of them lacks one."""
     if scope.job.verification is None:
         return (), None
     proofs = tuple(
         (target.site.remote, proof)
         for target in scope.targets
-        if (proof := proof_at(scope.job, target, now)) is not None
+        if target.points and (proof := proof_at(scope.job, target, now)) is not None
     )
     lacking = [unproven_since(scope.job, target, now) for target in scope.targets]
     return proofs, min((since for since in lacking if since is not None), default=None)
+
+
+def _proofs_unseen(scope: Scope) -> str:
+    """Say why nobody knows what is proven at one of the remotes, whatever else is in the way."""
+    if scope.job.verification is None:
+        return ""
+    for target in scope.targets:
+        if target.history is None and target.site.kind is PlaceKind.REMOTE:
+            assert target.obstacle is not None, "what is not seen has a reason"
+            return target.obstacle.why
+    return ""

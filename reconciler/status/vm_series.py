@@ -91,10 +91,8 @@ def _vm(
     for remote, proof in vm.proofs:
         place = (*labels, remote, proof.level.value)
         rows[VM_PROOF.name].append((place, proof.at.timestamp()))
-    if vm.unproven_since is not None:
-        rows[VM_PROOF_FRESH.name].append((labels, 0))
-    elif vm.proofs and vm.state is not VmState.UNKNOWN:
-        rows[VM_PROOF_FRESH.name].append((labels, 1))
+    if not job.suspend and (vm.unproven_since is not None or vm.is_proven):
+        rows[VM_PROOF_FRESH.name].append((labels, 1 if vm.is_proven else 0))
 
 
 def promises(job: Job) -> bool:
