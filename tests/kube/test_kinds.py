@@ -67,7 +67,7 @@ def test_lists_show_what_people_look_for(kubectl: Kubectl) -> None:
     kubectl("patch", "bj", "nightly", "--subresource=status", "--type=merge", "-p", patch)
     assert headings(kubectl("get", "bj")) == ("NAME READY STATUS VMS LAST SUCCESS NEXT RPO AGE")
     head, row = kubectl("get", "bj", "-o", "wide").splitlines()
-    assert " ".join(head.split()).endswith("AGE MODE TARGETS RPO MET CHAINS PLAN SUSPENDED")
+    assert " ".join(head.split()).endswith("AGE MODE TARGETS RPO MET CHAINS PROOFS PLAN SUSPENDED")
     assert "41 of 42 VMs are protected   41/42" in row
     assert " ".join(row.split("Incremental")[1].split()) == "cellar, SR fast True 1 export false"
     every = kubectl("get", "backup")

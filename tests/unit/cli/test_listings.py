@@ -1,7 +1,7 @@
 """Lists and descriptions of a small world in which something is wrong everywhere."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,6 +24,7 @@ from reconciler.desired.state import (
     Remote,
     S3Place,
     SecretRef,
+    Verification,
 )
 from reconciler.ids import (
     DiskSnapshotUuid,
@@ -48,6 +49,7 @@ from reconciler.observed.chain import (
     RestorePoint,
 )
 from reconciler.observed.pool import Disk, Marks, PoolView, PowerState, Snapshot, Vm
+from reconciler.observed.proof import Proof, ProofLevel
 from reconciler.observed.remote import RemoteView
 from reconciler.observed.replica import Replica, ReplicaKind, ReplicaState, Sr
 from reconciler.observed.state import Observed
@@ -196,6 +198,72 @@ def test_vms_without_a_job_are_listed_too(report: Report) -> None:
         ["db", "lab", "", "Unassigned", "", ""],
         ["web\x1b[2J", "lab", "nightly", "Protected", "2026-01-09 02:00:00", "3"],
     ]
+
+
+def verified(report: Report, *, proven: bool) -> Report:
+    """Its job asks for proofs, and has one of the VM or none."""
+    asking = replace(JOB, verification=Verification(timedelta(days=30)))
+    desired = replace(report.desired, jobs={JOB.name: asking})
+    view = report.observed.remotes[NAS]
+    assert isinstance(view, RemoteView)
+    proof = Proof(ProofLevel.CHAIN, DELTA, datetime(2026, 1, 8, 4, tzinfo=UTC), GIB)
+    history = view.histories[WEB]
+    assert isinstance(history, History)
+    histories = {WEB: replace(history, proofs={JOB.id: proof} if proven else {})}
+    observed = replace(report.observed, remotes={NAS: replace(view, histories=histories)})
+    return Report(desired, observed, plan(desired, observed, NOW), NOW)
+
+
+def cell(listing: Listing, name: str, column: str) -> str:
+    (row,) = (each for each in listing.rows if each[0].startswith(name))
+    return row[listing.headers.index(column)]
+
+
+def test_proofs_are_told_where_a_job_asks_for_them(report: Report) -> None:
+    found = verified(report, proven=True)
+    listing = listings.vms(found)
+    assert cell(listing, "web", "PROVEN") == "2026-01-08 04:00:00"
+    assert cell(listing, "db", "PROVEN") == ""
+    assert cell(listings.jobs(found), "nightly", "PROOF FRESH") == "True"
+    (item,) = (each for each in listing.items if each["uuid"] == WEB)
+    assert (item["proofs"], item["proofDueSince"]) == (
+        [
+            {
+                "remote": "nas1",
+                "at": "2026-01-08T04:00:00+00:00",
+                "level": "Chain",
+                "point": DELTA,
+                "readBytes": GIB,
+            }
+        ],
+        None,
+    )
+    shown = text_of(descriptions.vm(found, WEB), colour=False)
+    lines = shown.partition("Proofs:\n")[2].splitlines()
+    assert lines[0].split() == ["JOB", "REMOTE", "PROVEN", "POINT", "READ"]
+    assert lines[1].split() == ["nightly", "nas1", "2026-01-08", "04:00:00", DELTA, "1.0", "GiB"]
+    assert "Proof due since" not in shown
+    told = text_of(descriptions.job(found, "nightly", ()), colour=False)
+    assert "a proof may be 30d old" in told
+
+
+def test_a_proof_that_is_lacking_is_told_by_when_it_was_due(report: Report) -> None:
+    found = verified(report, proven=False)
+    assert cell(listings.vms(found), "web", "PROVEN") == ""
+    assert cell(listings.jobs(found), "nightly", "PROOF FRESH") == "False"
+    (item,) = (each for each in listings.vms(found).items if each["uuid"] == WEB)
+    assert (item["proofs"], item["proofDueSince"]) == ([], "2026-01-07T02:00:00+00:00")
+    shown = text_of(descriptions.vm(found, WEB), colour=False)
+    assert "Proof due since:" in shown
+    assert "2026-01-07 02:00:00" in shown
+    assert "Proofs:" not in shown
+
+
+def test_where_no_job_asks_for_proofs_nothing_is_said_of_them(report: Report) -> None:
+    assert cell(listings.vms(report), "web", "PROVEN") == ""
+    assert cell(listings.jobs(report), "nightly", "PROOF FRESH") == ""
+    assert "roof" not in text_of(descriptions.vm(report, WEB), colour=False)
+    assert "roof" not in text_of(descriptions.job(report, "nightly", ()), colour=False)
 
 
 def test_points_say_what_can_be_restored(report: Report) -> None:

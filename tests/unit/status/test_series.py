@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scenes import Scene, job, schedule, wanting
 from worlds import sr_uuid, vm_uuid
 
 from reconciler.desired.retention import Retention
-from reconciler.desired.state import JobMode, PruneGuard, SrTarget
+from reconciler.desired.state import JobMode, PruneGuard, SrTarget, Verification
 from reconciler.ids import JobName, PoolName, RemoteName
 from reconciler.observed.pool import PoolView
 from reconciler.observed.progress import Attempt, Progress
@@ -190,6 +190,60 @@ def test_names_of_many_vms_are_told_once() -> None:
 def test_no_label_names_a_run_a_point_or_an_action() -> None:
     labels = {label for metric in METRICS for label in metric.labels}
     assert not labels & {"run", "point", "stamp", "action", "id", "message", "why"}
+
+
+PROVEN = "{nightly: {of: 2026-08-20 02:00:05, at: 2026-08-20 14:00:00}}"
+WEEK = Verification(timedelta(days=7))
+
+
+def proven(nas: str = PROVEN, cloud: str = PROVEN, **changes: Any) -> Scene:
+    """A VM on two remotes, each with what was proven there, or not seen."""
+    places = ", ".join(
+        f"{name}: {{{proofs}}}"
+        if proofs.startswith("unknown")
+        else f"{name}: {{vms: {{web: {{points: [{BEFORE}, {TONIGHT}], proofs: {proofs}}}}}}}"
+        for name, proofs in (("nas", nas), ("cloud", cloud))
+    )
+    return scene(
+        f"pools: {{east: {{vms: {{web: {{snapshots: [{TONIGHT}]}}}}}}}}\nremotes: {{{places}}}",
+        **{"remotes": (RemoteName("nas"), RemoteName("cloud")), "verification": WEEK, **changes},
+    )
+
+
+def test_a_proof_is_told_for_each_remote_and_its_freshness_for_the_vm() -> None:
+    found = Found(proven())
+    labels = {"backup_job": "nightly", "vm_uuid": WEB, "vm_name": "web"}
+    read_at = datetime(2026, 8, 20, 14, tzinfo=UTC).timestamp()
+    assert found.series("vm_proof_timestamp_seconds") == [
+        ({**labels, "remote": "nas", "level": "Chain"}, read_at),
+        ({**labels, "remote": "cloud", "level": "Chain"}, read_at),
+    ]
+    assert found.series("vm_proof_fresh") == [(labels, 1)]
+
+
+def test_a_proof_that_is_missing_or_too_old_at_one_remote_is_not_fresh() -> None:
+    missing = Found(proven(cloud="{}"))
+    assert [labels["remote"] for labels, _ in missing.series("vm_proof_timestamp_seconds")] == [
+        "nas"
+    ]
+    assert missing.value("vm_proof_fresh") == 0
+    old = Found(proven(cloud=PROVEN.replace("at: 2026-08-20", "at: 2026-08-13")))
+    assert old.value("vm_proof_fresh") == 0
+    assert old.value("vm_proof_timestamp_seconds", remote="cloud") > 0
+    assert Found(proven("{}", "unknown: no answer")).value("vm_proof_fresh") == 0
+
+
+def test_freshness_that_is_not_known_or_not_asked_for_is_not_said() -> None:
+    for silent in (
+        proven(cloud="unknown: no answer"),
+        proven(verification=None),
+        proven(suspend=True),
+        proven("{}", "{}", suspend=True),
+        scene("pools: {east: {vms: {web: {}}}}\nremotes: {nas: {}}", verification=WEEK),
+    ):
+        assert Found(silent).series("vm_proof_fresh") == []
+    assert Found(proven(verification=None)).series("vm_proof_timestamp_seconds") == []
+    assert len(Found(proven(suspend=True)).series("vm_proof_timestamp_seconds")) == 2
 
 
 # ── jobs and schedules ────────────────────────────────────────────────────────────────────────────

@@ -28,6 +28,7 @@ from reconciler.plan.actions import (
     Merge,
     Prune,
     RestoreDisk,
+    Verify,
 )
 from reconciler.plan.plan import Held, Plan
 from reconciler.plan.reasons import Reason
@@ -115,6 +116,8 @@ def test_bytes_go_ways() -> None:
     assert way_of(copy) == Way("backup", sr="east/sr-1")
     assert way_of(merge) == Way("merge", remote="nas")
     assert way_of(disk) == Way("restore", remote="nas")
+    proof = Verify(NAS, WEB, "web", JOB, EXPORT.job_id, EXPORT.stamp, 1, AT, Reason.PROOF_DUE)
+    assert way_of(proof) == Way("verify", remote="nas")
     assert way_of(PRUNE) is None
 
 
