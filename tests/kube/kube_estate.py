@@ -1,6 +1,7 @@
 """A pool of the lab, a directory as remote, and an operator in this process that works for both."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,8 @@ spec:
   targets: [{remoteRef: {name: cellar}}]
   schedules: [{name: yearly, cron: "0 2 1 1 *", retention: {last: 3}}]
 """
+VERIFIED = f"{JOB}  verification: {{maxAge: 1h}}\n"
+"""The same job; what it keeps is read."""
 
 
 @dataclass
@@ -85,6 +88,12 @@ class Estate:
         """What is published on the remote, read by somebody who knows nothing of the operator."""
         return sorted(path.stem for path in self.remote.glob("xo-vm-backups/*/*.json"))
 
+    @property
+    def proven(self) -> list[str]:
+        """Which points were read whole, as it is noted on the remote."""
+        notes = self.remote.glob(".reconciler/proofs/*/*.json")
+        return sorted(json.loads(path.read_text())["proof"]["stamp"] for path in notes)
+
     def is_restored_from(self, point: str) -> bool:
         """Restore the disk by the command line, from files with the same objects, and compare."""
         manifests, output = self.root / "manifests", self.root / "restored.raw"
@@ -108,6 +117,14 @@ class Estate:
         status = self.kubectl.json("get", kind, name).get("status", {})
         conditions = {each["type"]: each for each in status.get("conditions", ())}
         return {**status, "conditions": conditions}
+
+    def cell(self, kind: str, column: str) -> str:
+        """What kubectl's wide list says of the only object of a kind; "" while there is none."""
+        lines = self.kubectl("get", kind, "-o", "wide").splitlines()
+        if not lines:
+            return ""
+        head, row = lines
+        return row[head.index(f" {column} ") + 1 :].split("  ")[0].strip()
 
     def versions(self) -> dict[str, str]:
         """The resource version of each of our objects."""

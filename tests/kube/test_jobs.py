@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusters import Namespace
-from kube_estate import JOB, MIB, Estate, make_estate
+from kube_estate import JOB, MIB, VERIFIED, Estate, make_estate
 from operators import operators, until
 from pod_runner import running_pods
 
@@ -60,13 +61,26 @@ def test_a_job_moves_the_bytes_heals_and_outlives_its_operator(
             operator.kill()
         with operators(kubectl, namespace.name, slow.root, 1, *options):
             slow.wait("jsonpath={.status.protectedVMs.summary}=1/1", "bj/nightly")
+            kubectl.apply(VERIFIED)
+            slow.wait("jsonpath={.status.proofs.summary}=1/1", "bj/nightly")
+            slow.wait("condition=ProofFresh", "bj/nightly")
+            slow.wait("condition=ProofFresh", "pvm", "--all")
     jobs = kubectl.json("get", "jobs", "-l", WORKERS)["items"]
-    assert len(jobs) == 2, "the new operator waited for the Job of the old one"
-    assert {job["status"].get("succeeded", 0) for job in jobs} == {0, 1}
+    ended = [(verb_of(job), job["status"].get("succeeded", 0)) for job in jobs]
+    exports, proofs = sorted(ended)[:-1], sorted(ended)[-1:]
+    assert exports == [("export", 0), ("export", 1)], (
+        "the new operator waited for the old one's Job"
+    )
+    assert proofs == [("verify", 1)]
+    assert slow.proven == slow.points
     assert slow.served.password not in str(jobs)
     assert '"event": "action started"' in pods.log(second)
     assert len(slow.points) == 1
     assert slow.is_restored_from(slow.points[-1])
+
+
+def verb_of(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["name"].split("-")[1])
 
 
 def is_moving(estate: Estate) -> bool:

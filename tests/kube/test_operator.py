@@ -1,10 +1,11 @@
 """From kubectl apply to restore points, as a user of kubectl sees it, against the lab."""
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
-from kube_estate import JOB, Estate, credentials_of, until, working
+from kube_estate import JOB, VERIFIED, Estate, credentials_of, until, working
 
 from reconciler.ids import Stamp, instant_of
 from reconciler.kube import secrets
@@ -16,18 +17,22 @@ async def test_from_apply_to_a_restore_point_and_back(
 ) -> None:
     credentials = credentials_of(estate.kubectl, monkeypatch)
     async with working(credentials, estate.namespace.name, estate.root):
-        await asyncio.to_thread(estate.kubectl.apply, estate.places + JOB)
+        await asyncio.to_thread(estate.kubectl.apply, estate.places + VERIFIED)
         await asyncio.to_thread(estate.wait, "condition=Ready", "bj/nightly")
         protected = "jsonpath={.status.protectedVMs.summary}=1/1"
         await asyncio.to_thread(estate.wait, protected, "bj/nightly")
+        await asyncio.to_thread(estate.wait, "condition=ProofFresh", "bj/nightly")
         for other in ("xpool/lab", "bremote/cellar"):
             await asyncio.to_thread(estate.wait, "condition=Ready", other)
         (point,) = estate.points
         await until(lambda: estate.stands("bremote", "cellar").get("pointCount") == 1)
+        await until(lambda: re.fullmatch(r"\d+[sm]", estate.cell("pvm", "PROVEN")))
         await until(lambda: "RunSucceeded" in estate.kubectl("get", "events"))
     header, row = estate.kubectl("get", "bj").splitlines()
     assert header.split()[:3] == ["NAME", "READY", "STATUS"]
     assert "1/1 VMs protected on 1 remote" in row
+    assert estate.proven == [point]
+    assert estate.cell("bj", "PROOFS") == "1/1"
     for kind in ("xpool", "bremote", "bj"):
         (raw,) = estate.kubectl.json("get", kind)["items"]
         assert raw["status"]["observedGeneration"] == raw["metadata"]["generation"] == 1
@@ -55,7 +60,7 @@ async def test_at_rest_nothing_is_written_whatever_others_apply(
         estate.lab.call("VM.add_tags", vm, f"tag-{next(tags)}")
 
     def apply() -> None:
-        estate.kubectl.apply(estate.places + JOB, *flux)
+        estate.kubectl.apply(estate.places + VERIFIED, *flux)
 
     for start in ("first", "again"):
         async with working(credentials, estate.namespace.name, estate.root) as at_work:
@@ -63,6 +68,7 @@ async def test_at_rest_nothing_is_written_whatever_others_apply(
                 await asyncio.to_thread(apply)
             protected = "jsonpath={.status.protectedVMs.summary}=1/1"
             await asyncio.to_thread(estate.wait, protected, "bj/nightly")
+            await asyncio.to_thread(estate.wait, "condition=ProofFresh", "bj/nightly")
             await until(lambda: estate.stands("bremote", "cellar").get("pointCount") == 1)
             await at_work.rest(disturb)
             writes, versions = at_work.writes, await asyncio.to_thread(estate.versions)

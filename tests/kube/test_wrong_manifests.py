@@ -192,6 +192,10 @@ TABLE = [
         "spec.settings.timeouts",
         "a run holds all its VMs",
     ),
+    job("verification: {}", "spec.verification.maxAge", "Required value"),
+    job("verification: {maxAge: 0d}", "spec.verification.maxAge", "must be longer than nothing"),
+    job("verification: {maxAge: 30}", "spec.verification.maxAge", "must be of type string"),
+    job("verification: {maxAge: 30d, level: Boot}", 'unknown field "spec.verification.level"'),
     job("suspend: 'yes'", "spec.suspend", "must be of type boolean"),
     # ── runs and restores ──
     run("jobRef: {name: n}, at: noon", "spec.at", "must be of type date-time"),
