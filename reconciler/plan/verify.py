@@ -15,7 +15,7 @@ from reconciler.plan.actions import Verify
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import directory_of
 from reconciler.plan.reasons import Reason
-from reconciler.plan.scope import Scope, Target
+from reconciler.plan.scope import Scope, Target, vm_at
 from reconciler.plan.world import CLOCK_TOLERANCE, World
 
 
@@ -35,25 +35,30 @@ def rule(world: World, scope: Scope, target: Target, draft: Draft) -> None:
             if at > draft.now:
                 draft.wake(at)
     due = target.points[0].taken_at if proof is None else proof.at + job.verification.renew_after
-    point = _newest_whole(world, target, history)
-    if due > draft.now or point is None or target.obstacle is not None:
+    if due > draft.now:
+        return
+    subject, point = vm_at(scope.vm.name, target.site), _newest_whole(world, target, history)
+    if point is None:
+        draft.hold(subject, Reason.CHAIN_BROKEN, "it has no point there that is whole")
         return
     merging = {directory_of(merge.target) for merge in history.merges}
     if any(directory_of(disk.path) in merging for disk in point.disks):
         return  # it is finished first
-    draft.do(
-        Verify(
-            remote=target.site.remote,
-            vm=scope.vm.uuid,
-            vm_name=scope.vm.name,
-            job=job.name,
-            job_id=job.id,
-            stamp=point.stamp,
-            size_bytes=_size(point, history),
-            due=due,
-            reason=Reason.PROOF_DUE,
-        )
+    action = Verify(
+        remote=target.site.remote,
+        vm=scope.vm.uuid,
+        vm_name=scope.vm.name,
+        job=job.name,
+        job_id=job.id,
+        stamp=point.stamp,
+        size_bytes=_size(point, history),
+        due=due,
+        reason=Reason.PROOF_DUE,
     )
+    if target.obstacle is None:
+        draft.do(action)
+    else:
+        draft.hold(subject, target.obstacle.reason, target.obstacle.why, action)
 
 
 def proof_at(job: Job, target: Target, now: datetime) -> Proof | None:

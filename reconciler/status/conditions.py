@@ -9,7 +9,8 @@
 | ChainsHealthy | every point can be followed | some cannot                 | not all seen |
 | ProofFresh    | each VM is proven in time   | one is not                  | not all seen |
 
-ProofFresh is there where the job says how old proofs may be.
+ProofFresh is there where the job says how old proofs may be, and Unknown as long as no point lies
+on a remote.
 
 Work under way is no trouble, and a late backup alone is not, either: a Git sync must not fail
 because it is three in the morning. Reasons are those of `plan/reasons.py`.
@@ -250,6 +251,9 @@ def _proof_fresh(standing: JobStanding) -> Condition:
     if standing.unseen or any(vm.proofs_unseen for vm in standing.vms):
         message = standing.unseen[0] if standing.unseen else "not all of its VMs' points were seen"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.WAITING_FOR_OBSERVATION, message)
+    if not any(vm.is_proven for vm in standing.vms):
+        message = "no restore point lies on a remote yet"
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.WAITING_FOR_SLOT, message)
     message = "what lies on remotes was read in time, and can be restored"
     return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, message)
 

@@ -83,6 +83,9 @@ def _proof_fresh(vm: VmStanding) -> Condition:
     if vm.proofs_unseen:
         reason = Reason.WAITING_FOR_OBSERVATION
         return Condition(kind, ConditionStatus.UNKNOWN, reason, vm.proofs_unseen)
+    if not vm.is_proven:
+        message = "no restore point of it lies on a remote yet"
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.WAITING_FOR_SLOT, message)
     message = "what lies of it on remotes was read in time, and can be restored"
     return Condition(kind, ConditionStatus.TRUE, Reason.IN_SYNC, message)
 

@@ -96,7 +96,14 @@ MISTAKEN = Saying(KSTATUS, "the manifest has a mistake", frozenset({Reason.INVAL
 PROVEN = Saying(
     (PROOF_FRESH,),
     "by its verification, if it has one",
-    frozenset({Reason.IN_SYNC, Reason.PROOF_DUE, Reason.WAITING_FOR_OBSERVATION}),
+    frozenset(
+        {
+            Reason.IN_SYNC,
+            Reason.PROOF_DUE,
+            Reason.WAITING_FOR_OBSERVATION,
+            Reason.WAITING_FOR_SLOT,
+        }
+    ),
 )
 
 _RUN_ENDS = {

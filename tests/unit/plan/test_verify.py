@@ -68,6 +68,8 @@ def test_nothing_is_read_of_a_suspended_job_or_at_a_suspended_remote() -> None:
     remotes = {nas: replace(found.desired.remotes[nas], suspend=True)}
     found.desired = replace(found.desired, remotes=remotes)
     assert found.actions(Verify) == []
+    (held,) = found.held(Verify)
+    assert held.reason is Reason.SUSPENDED
 
 
 def test_without_points_there_is_nothing_to_prove() -> None:
@@ -95,7 +97,9 @@ def test_a_proof_from_the_future_proves_nothing() -> None:
 
 def test_a_point_that_is_not_whole_is_left_alone() -> None:
     bad = {"broken": "{root: bad}"}
-    assert scene(points=f"[{point(20, **bad)}, {point(21)}]").actions(Verify) == []
+    found = scene(points=f"[{point(20, **bad)}, {point(21)}]")
+    assert found.actions(Verify) == []
+    assert any("no point there that is whole" in held.why for held in found.plan.held)
     (action,) = scene(points=f"[{point(20)}, {point(21, **bad)}]").actions(Verify)
     assert action.stamp == "20260820T020005Z"
 

@@ -182,7 +182,7 @@ def test_a_pool_that_is_not_seen_may_have_any_vms() -> None:
 def test_a_remote_without_points_of_the_vm_owes_no_proof_and_has_none() -> None:
     """Whatever is noted there of points that are gone."""
     found = scene(points="")
-    assert verdicts(found) == {("True", "InSync")}
+    assert verdicts(found) == {("Unknown", "WaitingForSlot")}
     assert of_job(found).fields["proofs"]["summary"] == "0/0"
     assert of_vm(found).fields["lastProof"] is None
 
