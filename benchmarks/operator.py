@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
+
 from benchmarks.report import Figure
 from reconciler.kube.api import KubeApi
 from reconciler.kube.login import Credentials
@@ -24,8 +26,8 @@ from reconciler.lab.lab import Lab
 from reconciler.lab.settings import Settings
 
 JOBS, VMS = 1000, 10_000
-IDLE_S = 60.0
-PATIENCE_S = 600.0
+IDLE_S = 300.0  # lists of so many objects come every few minutes
+PATIENCE_S = 1500.0
 _AT_ONCE = 16
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -60,7 +62,10 @@ async def _measure(root: Path, pool: dict[str, str], note: Callable[[str], None]
             began = time.monotonic()
             written_s = await _all_written(api, namespace, began)
             start_cpu_s = _cpu_s(process)
+            note(f"operator: statuses written, {_peak_bytes(process) >> 20} MiB so far")
             protected_s = await _all_protected(api, namespace, began)
+            protected_cpu_s = _cpu_s(process) - start_cpu_s
+            note(f"operator: ProtectedVMs made, {_peak_bytes(process) >> 20} MiB so far")
             versions = await _versions(api, namespace)
             await asyncio.sleep(15)  # what the start left to do is no rest
             before = _cpu_s(process)
@@ -68,13 +73,14 @@ async def _measure(root: Path, pool: dict[str, str], note: Callable[[str], None]
             idle = (_cpu_s(process) - before) / IDLE_S
             memory = _peak_bytes(process)
             changed = sum(
-                versions[name] != version
-                for name, version in (await _versions(api, namespace)).items()
+                versions.get(uid) != version
+                for uid, version in (await _versions(api, namespace)).items()
             )
         return [
             Figure("operator", "start to all statuses", written_s, "s", at_most=60.0),
             Figure("operator", "start, of the processor", start_cpu_s, "s"),
-            Figure("operator", "start to all ProtectedVMs", protected_s, "s"),
+            Figure("operator", "start to all ProtectedVMs", protected_s, "s", at_most=120.0),
+            Figure("operator", "ProtectedVMs, of the processor", protected_cpu_s, "s"),
             Figure("operator", "memory, at most", memory / (1 << 20), "MiB", at_most=400.0),
             Figure("operator", "at rest, of a core", idle * 100, "%", at_most=3.0),
             Figure("operator", "statuses written at rest", changed, "", at_most=0.0),
@@ -144,18 +150,35 @@ async def _all_written(api: KubeApi, namespace: str, began: float) -> float:
 
 async def _all_protected(api: KubeApi, namespace: str, began: float) -> float:
     """Wait until every VM of every job has its object, and each says how it stands."""
+    resource = resource_of("ProtectedVM")
     while True:
-        listed = (await api.list(resource_of("ProtectedVM"), namespace)).items
         found = time.monotonic() - began
-        if sum("status" in raw for raw in listed) == VMS:
+        count = await asyncio.to_thread(_count, resource.path(namespace))
+        # A list of them all costs the server seconds.
+        if count == VMS and all(
+            "status" in raw for raw in (await api.list(resource, namespace)).items
+        ):
             return found
-        assert found < PATIENCE_S, f"{len(listed)} of {VMS} made"
-        await asyncio.sleep(5)
+        assert found < PATIENCE_S, f"{count} of {VMS} made"
+        await asyncio.sleep(2)
+
+
+def _count(path: str) -> int:
+    """Count objects without having them listed."""
+    access = Credentials().access()
+    with httpx.Client(
+        base_url=access.server, headers=access.headers, verify=access.verify
+    ) as client:
+        answer = client.get(path, params={"limit": "1"}).raise_for_status().json()
+    return len(answer["items"]) + int(answer["metadata"].get("remainingItemCount", 0))
 
 
 async def _versions(api: KubeApi, namespace: str) -> dict[str, str]:
-    listed = (await api.list(resource_of("BackupJob"), namespace)).items
-    return {raw["metadata"]["name"]: raw["metadata"]["resourceVersion"] for raw in listed}
+    return {
+        raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"]
+        for kind in ("BackupJob", "ProtectedVM")
+        for raw in (await api.list(resource_of(kind), namespace)).items
+    }
 
 
 @contextmanager

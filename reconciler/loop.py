@@ -3,6 +3,9 @@
 Wakes when a mailbox changes or when the plan said that time alone would change it. Acts on
 nothing: the executor reads the plan. Nothing ever tells the loop "it worked"; it sees that it
 worked, so that recovery after a crash is the same code as any other tick.
+
+Looks that found nothing new do not wake it. Now and then they are reported all the same, with the
+plan that stands: planning is the same until `wake_at`, but lateness, space and instants are told.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import structlog
 from reconciler.clock import Clock, wait_until
 from reconciler.desired.state import Desired
 from reconciler.latest import Latest
-from reconciler.observed.pool import PoolView
+from reconciler.observed.looks import found_nothing_new
 from reconciler.observed.progress import Progress
 from reconciler.observed.state import Observed
 from reconciler.plan.planner import plan
@@ -24,7 +27,7 @@ from reconciler.status.tally import Tally
 log = structlog.get_logger(__name__)
 
 
-_TICK_AT_LEAST = timedelta(seconds=60)
+_RENEWED_EVERY = timedelta(seconds=60)
 """For so long, looks that found nothing new are let pass: lateness is still told in time."""
 
 
@@ -83,21 +86,23 @@ class Loop:
             await self._wait(report)
 
     async def _wait(self, report: Report) -> None:
-        """Wait until there is something to plan for that the last report did not know."""
-        wake_at = report.plan.wake_at
+        """Wait until there is something to tell that the last report did not say."""
         while True:
-            await wait_until(self._bell, self._clock, wake_at)
+            await wait_until(self._bell, self._clock, report.plan.wake_at)
             now = self._clock.now()
-            if (wake_at is not None and now >= wake_at) or now - report.at >= _TICK_AT_LEAST:
-                return
-            if (
-                self._desired.value is not report.desired
-                or self._progress.value is not report.progress
-            ):
-                return
-            if not _is_as_before(report.observed, self._observed.value):
+            if now - report.at >= _RENEWED_EVERY or not self._stands(report, now):
                 return
             self._bell.clear()
+
+    def _stands(self, report: Report, now: datetime) -> bool:
+        """Say whether a plan made now would be the same."""
+        wake_at = report.plan.wake_at
+        return (
+            (wake_at is None or now < wake_at)
+            and self._desired.value is report.desired
+            and self._progress.value is report.progress
+            and found_nothing_new(report.observed, self._observed.value)
+        )
 
     def pulse(self) -> Pulse:
         """Say how long the present tick has been at work. Called on the loop's own event loop."""
@@ -105,39 +110,23 @@ class Loop:
         return Pulse(0.0 if self._began is None else now - self._began, self._longest_s)
 
     async def _tick(self) -> tuple[Report, str]:
-        desired = self._desired.value
+        desired, known = self._desired.value, self.report.value
         observed = replace(self._observed.value, progress=self._progress.value)
         now = self._clock.now()
+        standing = known if known is not None and self._stands(known, now) else None
         # Ten thousand VMs take most of a second: the event loop has bytes to move meanwhile.
-        report, sentence = await asyncio.to_thread(_reported, desired, observed, now)
+        report, sentence = await asyncio.to_thread(_reported, standing, desired, observed, now)
         self.report.put(report)
         return report, sentence
 
 
-def _reported(desired: Desired, observed: Observed, now: datetime) -> tuple[Report, str]:
-    planned = plan(desired, observed, now)
-    report = Report(desired=desired, observed=observed, plan=planned, at=now)
+def _reported(
+    standing: Report | None, desired: Desired, observed: Observed, now: datetime
+) -> tuple[Report, str]:
+    """standing: the last one, if its plan is still the one that would be made."""
+    if standing is not None:
+        report = standing.renewed(observed, now)
+    else:
+        planned = plan(desired, observed, now)
+        report = Report(desired=desired, observed=observed, plan=planned, at=now)
     return report, report.sentence
-
-
-def _is_as_before(before: Observed, after: Observed) -> bool:
-    """Say whether pools were looked at again and are as they were; the rest is the same value.
-
-    As long as something that our own hands did may not have been seen yet, a later look is news.
-    """
-    if before.pools.keys() != after.pools.keys() or before.remotes.keys() != after.remotes.keys():
-        return False
-    if any(before.remotes[name] is not view for name, view in after.remotes.items()):
-        return False
-    seen_at = []
-    for name, view in after.pools.items():
-        known = before.pools[name]
-        if known is view:
-            continue
-        if not isinstance(known, PoolView) or not isinstance(view, PoolView):
-            return False
-        if replace(known, as_of=view.as_of) != view:
-            return False
-        seen_at.append(known.as_of)
-    touched = max(before.progress.touched.values(), default=None)
-    return touched is None or all(touched < at for at in seen_at)

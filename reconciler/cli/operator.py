@@ -18,11 +18,11 @@ from reconciler.cli.listening import bind_option, listening, version
 from reconciler.cli.options import Listen, State
 from reconciler.cli.state import state_directory
 from reconciler.clock import SystemClock
-from reconciler.desired.manifest import KINDS, PROTECTED
+from reconciler.desired.manifest import KINDS
 from reconciler.kube.job_body import TemplateInvalid, WorkerTemplate
-from reconciler.kube.listening import Scope
 from reconciler.kube.login import Credentials, NoLogin
 from reconciler.kube.operator import Home, Operator
+from reconciler.kube.scope import Scope
 from reconciler.web.certificate import Certificate
 from reconciler.web.watch import Watch
 from reconciler.web.webhook import Webhook
@@ -117,12 +117,10 @@ def operator(
     async def serve() -> ExitCode:
         at_work = Operator(
             credentials,
-            Scope(
-                (*KINDS, *([PROTECTED] if protected_vms else [])),
-                tuple(dict.fromkeys(namespace or ())),
-            ),
+            Scope(tuple(KINDS), tuple(dict.fromkeys(namespace or ()))),
             clock,
             home=at_home,
+            protected_vms=protected_vms,
             records=place.records,
             owner=owner,
             lines=logs.keep_lines(clock.now),

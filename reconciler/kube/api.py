@@ -29,6 +29,8 @@ from reconciler.kube.resources import Resource
 Raw: TypeAlias = dict[str, Any]
 """An object as JSON has it: what is in it is somebody else's schema."""
 
+Hold: TypeAlias = Callable[[Raw], Mapping[str, Any]]
+
 FIELD_MANAGER = "reconciler"
 
 _MERGE = "application/merge-patch+json"
@@ -41,7 +43,7 @@ _MESSAGE_MAX = 600
 class Listing:
     """All objects that there were at one version."""
 
-    items: tuple[Raw, ...]
+    items: tuple[Mapping[str, Any], ...]
     version: str
 
 
@@ -77,18 +79,24 @@ class KubeApi:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
 
     async def list(
-        self, resource: Resource, namespace: str | None = None, *, selector: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        selector: str = "",
+        hold: Hold = lambda item: item,
     ) -> Listing:
         """List a namespace, or all of them (None); each item says its apiVersion and kind.
 
-        selector: of labels, as kubectl has it.
+        selector: of labels, as kubectl has it. hold: says of each item, as it arrives, what is held
+        of it, so that a long list does not take the memory of all that the server says.
         """
         for _ in range(_LISTS_MAX - 1):
             try:
-                return await self._list(resource, namespace, selector)
+                return await self._list(resource, namespace, selector, hold)
             except Expired:
                 continue
-        return await self._list(resource, namespace, selector)
+        return await self._list(resource, namespace, selector, hold)
 
     async def create(self, resource: Resource, namespace: str | None, body: Raw) -> Raw:
         return await self._call(
@@ -138,8 +146,10 @@ class KubeApi:
 
     # ── one exchange ──
 
-    async def _list(self, resource: Resource, namespace: str | None, selector: str) -> Listing:
-        items: list[Raw] = []
+    async def _list(
+        self, resource: Resource, namespace: str | None, selector: str, hold: Hold
+    ) -> Listing:
+        items: list[Mapping[str, Any]] = []
         params = {"limit": str(_CHUNK)} | ({"labelSelector": selector} if selector else {})
         while True:
             answer = await self._call(
@@ -148,7 +158,7 @@ class KubeApi:
             metadata = answer.get("metadata") or {}
             kind = str(answer.get("kind", "")).removesuffix("List")
             items += [
-                {"apiVersion": answer.get("apiVersion"), "kind": kind, **item}
+                hold({"apiVersion": answer.get("apiVersion"), "kind": kind, **item})
                 for item in answer.get("items") or ()
             ]
             following = metadata.get("continue")

@@ -2,8 +2,9 @@
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.desired.envelope import GROUP
 from reconciler.kube.api import Raw
@@ -93,7 +94,7 @@ def _worker_of(pod: Raw) -> Raw:
     return next(each for each in containers if each.get("name") == _CONTAINER)
 
 
-def has_ended(raw: Raw) -> str | None:
+def has_ended(raw: Mapping[str, Any]) -> str | None:
     """Say how a Job ended, in the cluster's words; None while it has not."""
     for condition in (raw.get("status") or {}).get("conditions") or ():
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":

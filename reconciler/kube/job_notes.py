@@ -19,7 +19,7 @@ from reconciler.desired.envelope import GROUP
 from reconciler.executor.act import Ending
 from reconciler.executor.transfers import Transfer
 from reconciler.ids import ActionId
-from reconciler.kube.api import Raw
+from reconciler.kube.objects import Raw
 from reconciler.plan.reasons import Reason, reason_of
 
 PARCEL = f"{GROUP}/parcel"

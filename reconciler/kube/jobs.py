@@ -13,7 +13,8 @@ that was interrupted, and is planned again.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -104,7 +105,7 @@ class JobHands:
             pod = await self._api.get(PODS, self._namespace, self._pod)
             self._template = self._template.with_image(pod["spec"]["containers"][0]["image"])
 
-    def _parties_of(self, jobs: Sequence[Raw]) -> Iterator[Sequence[Action]]:
+    def _parties_of(self, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Action]]:
         for raw in jobs:
             if has_ended(raw) is not None or raw["metadata"].get("deletionTimestamp"):
                 continue

@@ -8,15 +8,14 @@ stops. It is asked to do nothing but listen: a handler of any other sort would w
 finalizers to people's objects. It tells of each change within milliseconds, but not of a list's
 end, nor of what went while its watch was broken; so lists tell what is there, and what is not.
 Until every kind has been listed nothing is handed on; while the server is away, what was seen last
-stays in force.
+stays in force. What nobody but us writes is not listened for (`kept.py`).
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import kopf
@@ -24,38 +23,26 @@ import structlog
 
 from reconciler.desired.document import Identity
 from reconciler.kube.api import KubeApi
-from reconciler.kube.errors import Forbidden, KubeError, Missing, Unreachable
+from reconciler.kube.errors import KubeError, Unreachable
+from reconciler.kube.lists import rest_s, say_unlisted, take_list
 from reconciler.kube.login import Credentials
 from reconciler.kube.objects import Raw
-from reconciler.kube.picture import Part, Picture
+from reconciler.kube.picture import Picture
 from reconciler.kube.resources import resource_of
+from reconciler.kube.scope import Scope
 from reconciler.latest import Latest
 
 log = structlog.get_logger(__name__)
 
 _QUIET_S = 0.05  # without a notice, before objects are handed on: an apply of many arrives as one
 _BURST_S = 1.0  # of notices without a pause, before they are handed on all the same
-_LIST_EVERY_S = 60.0  # a notice that was never sent costs so long
+_LIST_REST_S = 60.0  # a notice that was never sent costs so long, or what `rest_s` says
 _LIST_AGAIN_S = 5.0  # after kopf began anew: what went meanwhile it does not tell
 _FAILED_WAIT_S = 2.0
 _FAILED_WAIT_MAX_S = 30.0
 _KOPF_WAIT_S = 5.0  # after kopf ended by itself
 _CLOSING_S = 0.25  # aiohttp leaves TLS connections to close by themselves
 _STOP_S = 5.0  # for kopf to end; its thread is a daemon
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where objects are looked for. namespaces: none means all of the cluster."""
-
-    kinds: tuple[str, ...]
-    namespaces: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        places: Sequence[str | None] = self.namespaces or (None,)
-        parts = tuple((kind, place) for kind in self.kinds for place in places)
-        object.__setattr__(self, "parts", parts)
 
 
 class Listening:
@@ -83,6 +70,9 @@ class Listening:
         if self._picture.take(raw):
             self._news.set()
 
+    def lose(self, identity: Identity) -> None:
+        """Nothing: kopf tells of it, and at which version it went."""
+
     # ── lists ──
 
     async def _list_until_whole(self) -> None:
@@ -92,30 +82,33 @@ class Listening:
             wait_s = min(wait_s * 2, _FAILED_WAIT_MAX_S)
 
     async def _list_now_and_then(self) -> None:
-        wait_s = _LIST_EVERY_S
+        wait_s = _LIST_REST_S
+        machine = asyncio.get_running_loop()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._doubt.wait()
                     await asyncio.sleep(_LIST_AGAIN_S)
             self._doubt.clear()
-            wait_s = _LIST_EVERY_S if await self._list() else _FAILED_WAIT_MAX_S
+            began = machine.time()
+            whole = await self._list()
+            took_s = machine.time() - began
+            wait_s = rest_s(took_s, _LIST_REST_S) if whole else _FAILED_WAIT_MAX_S
 
     async def _list(self) -> bool:
         """List every part; say whether all answered. One that does not hides no other."""
         whole = True
-        for kind, namespace in self._scope.parts:
+        for part in self._scope.parts:
             try:
-                listing = await self._api.list(resource_of(kind), namespace)
+                news = await take_list(self._picture, part, self._api)
             except Unreachable as error:
                 log.warning("the API server cannot be reached", why=str(error))
                 return False
             except KubeError as error:
                 whole = False
-                _say_unlisted(kind, namespace, error)
+                say_unlisted(part, error)
                 continue
-            version = int(listing.version) if listing.version.isdigit() else 0
-            if self._picture.take_list((kind, namespace), listing.items, version):
+            if news:
                 self._news.set()
         return whole
 
@@ -200,16 +193,6 @@ class Listening:
             self._news.clear()
             if self._picture.whole:
                 self.objects.put(self._picture.objects())
-
-
-def _say_unlisted(kind: str, namespace: str | None, error: KubeError) -> None:
-    hint = ""
-    if isinstance(error, Missing):
-        hint = "are the CustomResourceDefinitions installed?"
-    if isinstance(error, Forbidden):
-        hint = "its role must allow get, list and watch"
-    place = namespace or "all"
-    log.warning("objects cannot be listed", kind=kind, namespace=place, why=str(error), hint=hint)
 
 
 def _settings() -> kopf.OperatorSettings:

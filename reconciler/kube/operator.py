@@ -18,7 +18,6 @@ import structlog
 
 from reconciler.assembly import Reconciler
 from reconciler.clock import Clock
-from reconciler.desired.manifest import PROTECTED
 from reconciler.desired.problems import Problem
 from reconciler.desired.state import Desired
 from reconciler.executor.hands import Hands
@@ -30,12 +29,13 @@ from reconciler.kube.events import Events
 from reconciler.kube.job_body import WorkerTemplate
 from reconciler.kube.jobs import JobHands
 from reconciler.kube.lease import KubeLease
-from reconciler.kube.listening import Listening, Scope
+from reconciler.kube.listening import Listening
 from reconciler.kube.login import Credentials
 from reconciler.kube.protected import ProtectedObjects
 from reconciler.kube.publish import Publisher
 from reconciler.kube.reviewer import Reviewer
 from reconciler.kube.runs import RunObjects, noted_failures
+from reconciler.kube.scope import Scope
 from reconciler.kube.secrets import Secrets
 from reconciler.kube.shelf import Shelf, Shelved
 from reconciler.latest import Latest
@@ -59,8 +59,9 @@ class Home:
 
 
 class Operator:
-    """One per process. home: None if it is alone. records: path of the history file. owner: names
-    this process.
+    """One per process. scope: of what people write. home: None if it is alone. protected_vms:
+    whether an object is kept for each VM of each job. records: path of the history file. owner:
+    names this process.
 
     leader: who leads, as far as it is known; "" for nobody. shelved: what the cluster's objects
     say; its first value is none of theirs. desired: what of it is in force. reconciler: the one
@@ -74,6 +75,7 @@ class Operator:
         clock: Clock,
         *,
         home: Home | None = None,
+        protected_vms: bool = True,
         records: Path | None,
         owner: str,
         lines: RunLines | None = None,
@@ -89,7 +91,8 @@ class Operator:
         self.shelved: Latest[Shelved] = Latest(Shelved())
         self.desired: Latest[Desired] = Latest(Desired())
         self.reconciler: Reconciler | None = None
-        self._keeps_protected = PROTECTED in scope.kinds
+        self._scope = scope
+        self._protected_vms = protected_vms
         self._listening = Listening(self.api, credentials, scope)
         self._secrets = Secrets(self.api)
         self.reviewer = Reviewer(self.api, self.shelved, scope)
@@ -142,7 +145,6 @@ class Operator:
             failures=noted_failures(self._listening.objects.value or {}),
         )
         runs = RunObjects(self.api, self._listening, reconciler.report, pictures, self._clock)
-        protected = ProtectedObjects(self.api, self._listening, reconciler.report, self._clock)
         publisher = Publisher(
             self.api,
             self._listening,
@@ -151,13 +153,16 @@ class Operator:
             reconciler.ended_runs,
             self._clock,
         )
+        protected = ProtectedObjects(
+            self.api, self._scope.namespaces, reconciler.report, publisher.settled, self._clock
+        )
         events = Events(self.api, publisher.news, self._clock, self._owner)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(publisher.run(), name="publisher")
                 group.create_task(events.run(), name="events")
                 group.create_task(runs.run(), name="runs")
-                if self._keeps_protected:
+                if self._protected_vms:
                     group.create_task(protected.run(), name="protected VMs")
                 group.create_task(self._secrets.follow(reconciler.renew), name="secrets")
                 await reconciler.run()

@@ -8,7 +8,7 @@ once, the picture is not whole: an object that is not in it may only not have be
 from collections.abc import Collection, Iterable
 
 from reconciler.desired.document import Identity
-from reconciler.kube.objects import Raw, identity_of, version_of
+from reconciler.kube.objects import Raw, identity_of, lean, version_of
 
 Part = tuple[str, str | None]
 """What is listed at once: a kind, and its namespace (None: all of them)."""
@@ -38,7 +38,7 @@ class Picture:
             return False
         if self._gone.get(identity, -1) >= version:
             return False
-        self._objects[identity] = raw
+        self._objects[identity] = lean(raw)
         return True
 
     def take_gone(self, raw: Raw) -> bool:
@@ -50,6 +50,15 @@ class Picture:
             return False
         del self._objects[identity]
         return True
+
+    def as_held(self, raw: Raw) -> Raw:
+        """Return an object as it is held, or would be: what is known already is no second one."""
+        known = self._objects.get(identity_of(raw))
+        return lean(raw) if known is None or version_of(known) != version_of(raw) else known
+
+    def lose(self, identity: Identity) -> bool:
+        """Take it that an object is not there; say whether that was news."""
+        return self._objects.pop(identity, None) is not None
 
     def take_list(self, part: Part, items: Iterable[Raw], version: int) -> bool:
         """Take all that there was of a part at `version`; say whether anything was news."""

@@ -50,7 +50,9 @@ assert _HANDLED.keys() == set(ANNOTATIONS), "every request is answered"
 
 
 class Publisher:
-    """Follows reports until cancelled. news: of what was written, for events."""
+    """Follows reports until cancelled. news: of what was written, for events. settled: set while
+    nothing is left to be written.
+    """
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Publisher:
         clock: Clock,
     ) -> None:
         self.news: asyncio.Queue[News] = asyncio.Queue(maxsize=1000)
+        self.settled = asyncio.Event()
         self._api = api
         self._listening = listening
         self._shelved = shelved
@@ -84,8 +87,10 @@ class Publisher:
             mailbox.ring(bell)
         while True:
             bell.clear()
+            self.settled.clear()
             if await self._round():
                 continue  # with what is true by now: a report may have come meanwhile
+            self.settled.set()
             await asyncio.sleep(_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S if self._not_before else None):

@@ -8,14 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from reconciler.clock import Clock
 from reconciler.desired.document import Identity
 from reconciler.desired.envelope import API_VERSION
 from reconciler.kube.api import KubeApi
 from reconciler.kube.errors import Conflict, KubeError, Missing
-from reconciler.kube.listening import Listening
 from reconciler.kube.objects import Raw, generation_of, is_leaving
 from reconciler.kube.resources import resource_of
 from reconciler.kube.status_patch import status_patch
@@ -30,12 +29,22 @@ Said: TypeAlias = tuple[tuple[Condition, ...], Mapping[str, Any]]
 """Conditions, and the other fields of a status."""
 
 
+class Sight(Protocol):
+    """Who sees what was written, as the answers tell it."""
+
+    def take(self, raw: Raw) -> None:
+        """Take an object as it is now."""
+
+    def lose(self, identity: Identity) -> None:
+        """Take it that there is no such object."""
+
+
 class Records:
     """What to write is worked out at once, without a call; `write` then does it."""
 
-    def __init__(self, api: KubeApi, listening: Listening, clock: Clock) -> None:
+    def __init__(self, api: KubeApi, sight: Sight, clock: Clock) -> None:
         self._api = api
-        self._listening = listening
+        self._sight = sight
         self._clock = clock
 
     def make(self, identity: Identity, spec: Mapping[str, Any], said: Said) -> Write:
@@ -78,7 +87,7 @@ class Records:
             raw = await self._api.create(resource, identity.namespace, body)
         except Conflict:  # it is there already
             raw = await self._api.get(resource, identity.namespace, identity.name)
-        self._listening.take(raw)
+        self._sight.take(raw)
         if (tell := self.tell(identity, raw, said)) is not None:
             await tell()
 
@@ -86,15 +95,19 @@ class Records:
         return status_patch(raw, generation_of(raw), *said, self._clock.now())
 
     async def _merge(self, identity: Identity, raw: Raw, patch: Mapping[str, Any]) -> None:
-        written = await self._api.merge(
-            resource_of(identity.kind),
-            identity.namespace,
-            identity.name,
-            {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch},
-            subresource="status",
-        )
-        self._listening.take(written)
+        resource, place = resource_of(identity.kind), (identity.namespace, identity.name)
+        body = {"metadata": {"uid": raw["metadata"]["uid"]}, "status": patch}
+        try:
+            written = await self._api.merge(resource, *place, body, subresource="status")
+        except Missing:
+            self._sight.lose(identity)
+            raise
+        except Conflict:  # it was made anew
+            self._sight.take(await self._api.get(resource, *place))
+            raise
+        self._sight.take(written)
 
     async def _remove(self, identity: Identity) -> None:
         with suppress(Missing):
             await self._api.delete(resource_of(identity.kind), identity.namespace, identity.name)
+        self._sight.lose(identity)

@@ -16,10 +16,10 @@ from reconciler.desired.document import Identity
 from reconciler.kube.admission import Verdict, judge, unseen
 from reconciler.kube.api import KubeApi
 from reconciler.kube.errors import KubeError
-from reconciler.kube.listening import Scope
 from reconciler.kube.objects import Raw, identity_of, is_leaving
 from reconciler.kube.resources import resource_of
 from reconciler.kube.review import NoReview, Review, read_review, write_answer
+from reconciler.kube.scope import Scope
 from reconciler.kube.shelf import Shelved
 from reconciler.latest import Latest
 

@@ -110,6 +110,7 @@ class PoolObserver:
                         fold = PoolFold(self._name)
                     await _take(fold, batch.changes)
                     self._say(fold.view(batch.as_of))
+                    del batch  # all of a pool takes memory, and the next batch its time
         finally:
             self._follower = None
 

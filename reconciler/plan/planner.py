@@ -145,6 +145,10 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
 def _plan_job(world: World, job: Job, draft: Draft) -> None:
     if job.suspend:
         draft.hold(f"job {job.name}", Reason.SUSPENDED, "the job is suspended")
+        if job.verification is not None:
+            for scope in scopes_of(world, job):
+                for target in scope.targets:
+                    verify.wake(job, target, draft)
         return
     _report_obstacles(world, job, draft)
     slots = slots_of(job, world.now)

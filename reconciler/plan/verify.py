@@ -26,14 +26,8 @@ def rule(world: World, scope: Scope, target: Target, draft: Draft) -> None:
         return
     if target.site.kind is not PlaceKind.REMOTE:
         return
+    wake(job, target, draft)
     proof = proof_at(job, target, draft.now)
-    noted = history.proofs.get(job.id)
-    if noted is not None and proof is None:
-        draft.wake(noted.at - CLOCK_TOLERANCE)
-    if proof is not None:
-        for at in (proof.at + job.verification.renew_after, expires_at(job, proof)):
-            if at > draft.now:
-                draft.wake(at)
     due = target.points[0].taken_at if proof is None else proof.at + job.verification.renew_after
     if due > draft.now:
         return
@@ -59,6 +53,22 @@ def rule(world: World, scope: Scope, target: Target, draft: Draft) -> None:
         draft.do(action)
     else:
         draft.hold(subject, target.obstacle.reason, target.obstacle.why, action)
+
+
+def wake(job: Job, target: Target, draft: Draft) -> None:
+    """Ask for a new plan when a proof comes to count, is to be renewed, or expires.
+
+    Of a suspended job nothing is proven, but how its proofs stand is told all the same.
+    """
+    if job.verification is None or target.history is None:
+        return
+    proof, noted = proof_at(job, target, draft.now), target.history.proofs.get(job.id)
+    if noted is not None and proof is None:
+        draft.wake(noted.at - CLOCK_TOLERANCE)
+    if proof is not None:
+        for at in (proof.at + job.verification.renew_after, expires_at(job, proof)):
+            if at > draft.now:
+                draft.wake(at)
 
 
 def proof_at(job: Job, target: Target, now: datetime) -> Proof | None:

@@ -237,7 +237,11 @@ MANIFEST_PROBLEMS = _gauge(
     "manifest_problems", "Mistakes in manifests; what they touch is protected from deletion."
 )
 RECONCILE_SECONDS = _seconds("reconcile", "How long a tick of the loop took, planning and all.")
-LAST_TICK = _gauge("last_tick_timestamp_seconds", "When the newest plan was made.", unit="seconds")
+LAST_TICK = _gauge(
+    "last_tick_timestamp_seconds",
+    "When the newest plan was made, or last found to stand.",
+    unit="seconds",
+)
 LEADER = _gauge("leader", "1 if this process is the one that acts, 0 if it stands by.")
 BUILD_INFO = _gauge("build_info", "Always 1: what is running.", "version", "python")
 

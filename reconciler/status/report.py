@@ -5,7 +5,7 @@ costly (how each VM stands, conditions) is worked out when it is asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.desired.state import Desired
@@ -22,7 +22,7 @@ from reconciler.status.worries import Worries
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """at: when the plan was made, UTC."""
+    """at: when the plan was made, or last found to stand, UTC."""
 
     desired: Desired
     observed: Observed
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def standings(self) -> list[JobStanding]:
-        """How each job stands, by name; worked out once."""
+        """How each job stands, by name; worked out once. The same list says the same of all."""
         if not self._standings:
             self._standings.append(standings(self.desired, self.observed, self.plan, self.at))
         return self._standings[0]
@@ -58,6 +58,17 @@ class Report:
         if not self._holdings:
             self._holdings.append(holdings_of(self.observed))
         return self._holdings[0]
+
+    def renewed(self, observed: Observed, at: datetime) -> "Report":
+        """Return the same plan with later looks, which found nothing new.
+
+        at: before `plan.wake_at`: until then every VM stands as it does, and what was worked out
+        of that is kept, too.
+        """
+        renewed = replace(self, observed=observed, at=at)
+        renewed._standings.extend(self._standings)
+        renewed._holdings.extend(self._holdings)
+        return renewed
 
     def conditions(self) -> dict[JobName, tuple[Condition, ...]]:
         """Return the conditions of each job, by name."""

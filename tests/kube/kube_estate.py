@@ -16,10 +16,10 @@ import kopf
 from clusters import Kubectl, Namespace
 
 from reconciler.clock import SystemClock
-from reconciler.desired.manifest import KINDS, PROTECTED
-from reconciler.kube.listening import Scope
+from reconciler.desired.manifest import KINDS
 from reconciler.kube.login import Credentials
 from reconciler.kube.operator import Operator
+from reconciler.kube.scope import Scope
 from reconciler.lab.lab import Lab, Served
 from reconciler.lab.settings import Settings
 
@@ -198,7 +198,7 @@ async def working(credentials: Credentials, namespace: str, root: Path) -> Async
     """Run an operator in this process for the namespace."""
     operator = Operator(
         credentials,
-        Scope((*KINDS, PROTECTED), (namespace,)),
+        Scope(tuple(KINDS), (namespace,)),
         SystemClock(),
         records=root / "history.sqlite",
         owner="tests",

@@ -85,6 +85,13 @@ async def test_a_look_that_finds_nothing_new_makes_no_report_for_a_minute() -> N
         await must_report(Progress(touched={place: clock.now()}))
         await must_report(seen("8.4"))  # what our hands did may only be seen now
         assert not await reports(seen("8.4"))
+        before = loop.report.value
         clock.step(timedelta(seconds=61))
         await must_report(seen("8.4"))
+        after = loop.report.value
+        assert before is not None
+        assert after is not None
+        assert after.at > before.at
+        assert after.observed.pools[lab] != before.observed.pools[lab]  # as of later
+        assert after.plan is before.plan  # nothing was planned anew
         running.cancel()

@@ -63,6 +63,37 @@ def test_a_list_of_one_namespace_says_nothing_of_another(make_object) -> None:
     assert len(picture.objects()) == 1
 
 
+def test_who_set_which_field_is_not_held(make_object) -> None:
+    raw = make_object("XenPool", "lab", 3, metadata={"managedFields": [{"manager": "kubectl"}]})
+    said = make_object("XenPool", "lab", 3)
+    for held in (as_taken(raw), Picture(PARTS).as_held(raw)):
+        assert held == said
+
+
+def as_taken(raw: Raw) -> Raw:
+    picture = Picture(PARTS)
+    picture.take(raw)
+    return picture.objects()[identity_of(raw)]
+
+
+def test_what_is_held_is_held_once(make_object) -> None:
+    picture = Picture(PARTS)
+    picture.take(make_object("XenPool", "lab", 3))
+    (held,) = picture.objects().values()
+    assert picture.as_held(make_object("XenPool", "lab", 3)) is held
+    newer = make_object("XenPool", "lab", 4)
+    assert picture.as_held(newer) == newer
+
+
+def test_what_the_server_does_not_have_is_lost(make_object) -> None:
+    picture = whole(Picture(PARTS))
+    raw = make_object("XenPool", "lab", 3)
+    picture.take(raw)
+    assert picture.lose(identity_of(raw))
+    assert not picture.lose(identity_of(raw))
+    assert picture.objects() == {}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_order_ends_in_the_same_picture(make_object, seed: int) -> None:
     """A history of two objects, told by notices and by a list of each moment, shuffled."""

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from reconciler.kube.errors import KubeError, Missing, Unreachable
-from reconciler.kube.listening import Scope
 from reconciler.kube.objects import Raw, identity_of
 from reconciler.kube.resources import Resource
 from reconciler.kube.reviewer import Reviewer
+from reconciler.kube.scope import Scope
 from reconciler.kube.shelf import Shelf, Shelved
 from reconciler.latest import Latest
 

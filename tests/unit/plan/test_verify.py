@@ -72,6 +72,16 @@ def test_nothing_is_read_of_a_suspended_job_or_at_a_suspended_remote() -> None:
     assert held.reason is Reason.SUSPENDED
 
 
+def test_of_a_suspended_job_it_is_told_when_a_proof_expires() -> None:
+    found = scene(more=proven("2026-08-20 12:00:00"), suspend=True)
+    proven_at = datetime(2026, 8, 20, 12, tzinfo=UTC)
+    assert found.plan.wake_at == proven_at + AGE.renew_after
+    found.now = found.plan.wake_at
+    assert found.plan.wake_at == proven_at + AGE.max_age
+    found.now = found.plan.wake_at
+    assert found.plan.wake_at is None
+
+
 def test_without_points_there_is_nothing_to_prove() -> None:
     assert scene(points="[]").actions(Verify) == []
 
