@@ -48,7 +48,10 @@ IMPORT = "http:PUT /import_raw_vdi"
 
 
 class Site:
-    """A lab with a VM, a client of it, another lab (or the same) with an SR for replicas."""
+    """A lab with a VM, a client of it, another lab (or the same) with an SR for replicas.
+
+    Actions ask by the clients; what a test wants to know it asks the labs themselves.
+    """
 
     def __init__(self, lab, client, target_lab, target, sr) -> None:
         self.lab, self.client = lab, client
@@ -77,10 +80,10 @@ class Site:
 
     async def view(self, client=None):
         """The target pool as it is."""
-        client = client or self.target
         changes = []
         for kind in WANTED:
-            records = await client.call(f"{kind}.get_all_records")
+            method = f"{kind}.get_all_records"
+            records = self.target_lab.call(method) if client is None else await client.call(method)
             changes += [Change(kind, ref, record) for ref, record in records.items()]
         return PoolFold(PoolName("west")).apply(changes, self.clock.now())
 
@@ -91,8 +94,8 @@ class Site:
     async def snapshot(self) -> tuple[str, SnapshotUuid, list[DiskExport]]:
         """Take a snapshot; give its stamp and what a full of it would be."""
         self.clock.step(timedelta(days=1))
-        (ref,) = await self.client.call("VM.get_by_name_label", "web")
-        self.vm = VmUuid(await self.client.call("VM.get_uuid", ref))
+        (ref,) = self.lab.call("VM.get_by_name_label", "web")
+        self.vm = VmUuid(self.lab.call("VM.get_uuid", ref))
         wish = Snapshot(
             pool=PoolName("east"),
             vm=self.vm,
@@ -104,7 +107,7 @@ class Site:
             reason=Reason.REQUESTED,
         )
         await self.carry_out(wish)
-        records = await self.client.call("VM.get_all_records")
+        records = self.lab.call("VM.get_all_records")
         stamp, newest = max(
             (
                 (marks.stamp, vm)
@@ -115,11 +118,11 @@ class Site:
         )
         disks = []
         for vbd in newest["VBDs"]:
-            record = await self.client.call("VBD.get_record", vbd)
+            record = self.lab.call("VBD.get_record", vbd)
             if record["type"] != "Disk":
                 continue
-            vdi = await self.client.call("VDI.get_record", record["VDI"])
-            live = await self.client.call("VDI.get_uuid", vdi["snapshot_of"])
+            vdi = self.lab.call("VDI.get_record", record["VDI"])
+            live = self.lab.call("VDI.get_uuid", vdi["snapshot_of"])
             disks.append(
                 DiskExport(
                     disk=DiskUuid(live),
@@ -237,13 +240,13 @@ class Site:
 
     async def replica_record(self):
         point = (await self.points())[-1]
-        ref = await self.target.call("VM.get_by_uuid", point.replica)
-        return {**await self.target.call("VM.get_record", ref), "ref": ref}
+        ref = self.target_lab.call("VM.get_by_uuid", point.replica)
+        return {**self.target_lab.call("VM.get_record", ref), "ref": ref}
 
     async def disks_of(self, vm):
-        vbds = [await self.target.call("VBD.get_record", ref) for ref in vm["VBDs"]]
+        vbds = [self.target_lab.call("VBD.get_record", ref) for ref in vm["VBDs"]]
         return [
-            await self.target.call("VDI.get_record", vbd["VDI"])
+            self.target_lab.call("VDI.get_record", vbd["VDI"])
             for vbd in vbds
             if vbd["type"] == "Disk"
         ]
@@ -252,8 +255,8 @@ class Site:
         """Counts of what is on the target pool, but for hidden disks and tasks."""
         counts = {}
         for kind in ("VM", "VBD", "VIF", "VTPM"):
-            counts[kind] = len(await self.target.call(f"{kind}.get_all"))
-        vdis = await self.target.call("VDI.get_all_records")
+            counts[kind] = len(self.target_lab.call(f"{kind}.get_all"))
+        vdis = self.target_lab.call("VDI.get_all_records")
         return counts | {"disks": sum(vdi["managed"] for vdi in vdis.values())}
 
     def write(self) -> None:

@@ -59,10 +59,12 @@ async def assert_clean(site, stamps):
     view = await site.view()
     assert {one.state for one in view.replicas} <= {ReplicaState.WHOLE}
     await site.assert_points_are(*stamps)
-    for vdi in (await site.target.call("VDI.get_all_records")).values():
-        if vdi["managed"] and vdi["SR"] == await site.target.call("SR.get_by_uuid", site.sr):
+    ask = site.target_lab.call
+    sr = ask("SR.get_by_uuid", site.sr)
+    for vdi in ask("VDI.get_all_records").values():
+        if vdi["managed"] and vdi["SR"] == sr:
             assert vdi["VBDs"], f"{vdi['name_label']} is left over"
-    names = [vm["name_label"] for vm in (await site.target.call("VM.get_all_records")).values()]
+    names = [vm["name_label"] for vm in ask("VM.get_all_records").values()]
     assert not [name for name in names if "reconciler" in name and "[reconciler]" not in name]
     assert not [name for name in names if name.startswith("[Importing…]")]
 
