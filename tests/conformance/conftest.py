@@ -7,6 +7,7 @@ real server: write the fixture that starts it, and such a function that opens a 
 
 import asyncio
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -66,8 +67,7 @@ class Grounds:
 
     @property
     def name(self) -> str:
-        """Of this test alone, for a prefix or a directory on something shared."""
-        return f"{os.getpid()}-{self.area.name}"
+        return self.fixture("own_name")
 
     def fixture(self, name: str):
         return self.request.getfixturevalue(name)
@@ -85,6 +85,16 @@ def kind(name: str, *marks: pytest.MarkDecorator):
         return prepare
 
     return register
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def own_name() -> str:
+    """Of this test alone, for a prefix or a directory on something shared. The name of `tmp_path`
+    is not: pytest gives it again once a test has passed."""
+    return f"{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")
@@ -114,11 +124,11 @@ def mount(kind: str, mounts: dict[str, Path], area: Path) -> Path:
 
 
 @pytest.fixture
-def on_mount(mounted, tmp_path, tmp_path_factory) -> Callable[[str], PosixFilesystem]:
+def on_mount(mounted, own_name, tmp_path_factory) -> Callable[[str], PosixFilesystem]:
     """An empty directory on a loop-mounted file system of a kind."""
 
     def make(kind: str) -> PosixFilesystem:
-        root = mount(kind, mounted, tmp_path_factory.getbasetemp()) / tmp_path.name
+        root = mount(kind, mounted, tmp_path_factory.getbasetemp()) / own_name
         root.mkdir()
         return PosixFilesystem(str(root))
 
@@ -177,7 +187,7 @@ def s3_place() -> Callable[[S3Server, str], S3Place]:
 
 
 @pytest.fixture
-def filesystem(request, tmp_path, on_mount) -> Filesystem:
+def filesystem(request, tmp_path, own_name, on_mount) -> Filesystem:
     match request.param:
         case "memory":
             return MemoryFilesystem(reflink=False)
@@ -186,7 +196,7 @@ def filesystem(request, tmp_path, on_mount) -> Filesystem:
         case "posix":
             return PosixFilesystem(str(tmp_path))
         case "given":
-            return given_directory(f"{os.getpid()}-{tmp_path.name}-file")
+            return given_directory(f"{own_name}-file")
         case kind:
             return on_mount(kind)
 
@@ -334,7 +344,7 @@ def place(request, tmp_path) -> Callable[[], Opening]:
 
 
 @pytest.fixture
-def fill(request, place, tmp_path) -> Callable[[Remote, str, list[str]], Awaitable[None]]:
+def fill(request, place, own_name) -> Callable[[Remote, str, list[str]], Awaitable[None]]:
     """Puts many empty objects into a directory.
 
     rclone looks at a whole directory at each of them: its files are laid where it keeps them.
@@ -353,9 +363,7 @@ def fill(request, place, tmp_path) -> Callable[[Remote, str, list[str]], Awaitab
 
     async def lay(remote: Remote, directory: str, names: list[str]) -> None:
         server = request.getfixturevalue("rclone")
-        root = (
-            server.output.parent / "rclone" / BUCKET / Grounds(request, tmp_path).name / directory
-        )
+        root = server.output.parent / "rclone" / BUCKET / own_name / directory
         root.mkdir(parents=True)
         for name in names:
             (root / name).touch()
