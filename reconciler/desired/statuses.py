@@ -258,7 +258,9 @@ class LastProof(Fields):
     """The newest proof that a restore point of the VM can be restored."""
 
     time: _Time | None = Field(None, description="When it had been read.")
-    level: str | None = Field(None, description="Chain: every block was read.")
+    level: str | None = Field(
+        None, description="Chain: every block was read. Checksum: and was what had been written."
+    )
     point: str | None = Field(None, description="When the restore point was taken.")
     destination: str | None = Field(None, description="The remote that it lies on.")
 

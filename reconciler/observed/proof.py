@@ -12,6 +12,7 @@ class ProofLevel(StrEnum):
     """How much of a restore a proof has tried."""
 
     CHAIN = "Chain"  # every file of the point was found and linked, and every block of it read
+    CHECKSUM = "Checksum"  # and what was read is what had been written
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ class Export(_Sending):
     """Make the restore point of one snapshot on one remote.
 
     disks: all of the point, `AlreadyExported` ones included. blocks: they lie as blocks there.
+    checksums: are kept beside, for when the point is verified.
     """
 
     verb: ClassVar[str] = "export"
@@ -116,6 +117,7 @@ class Export(_Sending):
     remote: RemoteName
     disks: tuple[DiskExport, ...]
     blocks: bool = False
+    checksums: bool = False
 
     @property
     def disks_to_send(self) -> tuple[DiskExport, ...]:
@@ -347,7 +349,7 @@ _CIRCUMSTANCES = frozenset(
 )
 _CIRCUMSTANCES_OF: dict[type[Action], frozenset[str]] = {
     Snapshot: frozenset({"schedules", "consistency", "without", "rolling", "requested"}),
-    Export: frozenset({"schedules", "disks", "blocks"}),
+    Export: frozenset({"schedules", "disks", "blocks", "checksums"}),
     Archive: frozenset({"schedules"}),
     Replicate: frozenset({"schedules", "disks", "replica", "base"}),
     CopyVm: frozenset({"schedules"}),

@@ -189,7 +189,13 @@ def _made(
     )
     if scope.job.mode is not JobMode.FULL:
         if site.kind is PlaceKind.REMOTE:
-            return Export(**named, remote=site.remote, disks=disks, blocks=blocks)
+            return Export(
+                **named,
+                remote=site.remote,
+                disks=disks,
+                blocks=blocks,
+                checksums=scope.job.verification is not None,
+            )
         return Replicate(
             **named,
             target_pool=site.pool,

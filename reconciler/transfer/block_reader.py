@@ -91,6 +91,11 @@ class BlockChainReader:
         """The blocks that any layer has, ascending; all others are zero."""
         return self._blocks
 
+    def holder(self, block: int) -> str:
+        """The alias of the newest layer that has a block; of the tip if none has."""
+        holding = (layer.disk for layer in self._layers if block in layer.disk.present)
+        return next(holding, self._layers[0].disk).alias
+
     async def read_block_into(self, view: memoryview, block: int) -> None:
         """Read one block, 2 MiB, zeros where there is nothing. Raises ChainBroken, RemoteError."""
         assert len(view) == BLOCK

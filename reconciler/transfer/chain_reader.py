@@ -56,6 +56,11 @@ class ChainReader:
         """The blocks that any file has, ascending; all others are zero."""
         return [source.block for source in self._sources]
 
+    def holder(self, block: int) -> str:
+        """The key of the newest file that has a block; of the tip if none has."""
+        holding = (layer for layer in self.layers if layer.offset_of(block) is not None)
+        return next(holding, self.layers[0]).key
+
     async def read_block_into(self, view: memoryview, block: int) -> None:
         """Read one block, 2 MiB, zeros where there is nothing. Raises ChainBroken, RemoteError."""
         assert len(view) == BLOCK

@@ -6,6 +6,7 @@ not be read, for now or for ever, is an error as everywhere, and says nothing of
 Knows files and their links; never restore points.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from reconciler.transfer.block_codec import BlockWorkers
 from reconciler.transfer.chain_reader import open_chain
 from reconciler.transfer.errors import ChainBroken
 from reconciler.transfer.records import RUN_BYTES_MAX
-from reconciler.vhd.layout import BLOCK
+from reconciler.transfer.sums import SumTable, sum_of
+from reconciler.vhd.layout import BITMAP, BLOCK, BLOCK_RECORD
 from reconciler.xva.errors import XvaError
 
 
@@ -35,25 +37,42 @@ async def flaw_of_disk(
     remote: Remote,
     keys: Sequence[str],
     workers: BlockWorkers,
+    expected: SumTable | None = None,
     *,
     within: Collection[int] = (),
+    on_sum: Callable[[int, int], None] = lambda _block, _checksum: None,
     on_expected: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Flaw | None:
-    """Read every block of a disk through its chain, tip first. within: only around these blocks.
+    """Read every block of a disk through its chain, tip first. expected: what it must read as.
 
-    on_expected, on_progress: are told bytes. Raises RemoteError.
+    within: only around these blocks. on_sum: is told each block's checksum; on_expected,
+    on_progress: bytes. Raises RemoteError.
     """
     blocks = frozenset[int]()
     try:
         async with open_chain(remote, keys, workers) as chain:
+            gone = None
+            if expected is not None:
+                gone = await asyncio.to_thread(expected.lacking, chain.blocks())
+            if gone is not None:
+                return Flaw(keys[0], f"{keys[0]}: block {gone} is gone", frozenset({gone}))
             on_expected(len(chain.blocks()) * BLOCK)
             buffer = bytearray(RUN_BYTES_MAX)
+            view = memoryview(buffer)
             for run in chain.runs():
                 blocks = frozenset(block for block, _ in run.records)
-                if not within or not blocks.isdisjoint(within):
-                    await chain.read_run(buffer, run)
-                    on_progress(len(run.records) * BLOCK)
+                if within and blocks.isdisjoint(within):
+                    continue
+                await chain.read_run(buffer, run)
+                for block, start in run.records:
+                    checksum = sum_of(view[start + BITMAP : start + BLOCK_RECORD])
+                    if expected is not None and expected.differs(block, checksum):
+                        why = f"block {block} is not what was written"
+                        key = chain.holder(block)
+                        return Flaw(key, f"{key}: {why}", frozenset({block}))
+                    on_sum(block, checksum)
+                on_progress(len(run.records) * BLOCK)
     except (ChainBroken, Damaged) as error:
         return Flaw(error.key, str(error), blocks)
     return None

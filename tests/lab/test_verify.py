@@ -1,12 +1,15 @@
 """Points that are verified: what is read, what is noted, and what damage leads to."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from place import Place, on
 
+from reconciler.catalog.lock import vm_lock
 from reconciler.catalog.proofs import note_key, read_notes
+from reconciler.catalog.write import merge_disk, prune_point
 from reconciler.desired.state import Compression
 from reconciler.executor.refusal import Refused
 from reconciler.ids import Stamp
@@ -34,13 +37,16 @@ def verification(export: Export | Archive) -> Verify:
     )
 
 
-async def chain(place: Place, *, blocks: bool) -> tuple[Export, Export]:
+async def chain(
+    place: Place, *, blocks: bool = False, checksums: bool = False
+) -> tuple[Export, Export]:
     """Make a full and a delta on it."""
     place.lab.random_write("web", 0, 0, 6 << 20)
-    first = replace(await place.snapshot(), blocks=blocks)
+    how = {"blocks": blocks, "checksums": checksums}
+    first = replace(await place.snapshot(), **how)
     await place.carry_out(first)
     place.lab.random_write("web", 0, 3 << 20, 1 << 20)
-    second = on(first, replace(await place.snapshot(), blocks=blocks))
+    second = on(first, replace(await place.snapshot(), **how))
     await place.carry_out(second)
     return first, second
 
@@ -200,3 +206,65 @@ async def test_what_is_right_when_it_is_read_again_is_not_damaged(
         await place.carry_out(verification(second))
     assert refused.value.reason is Reason.WORLD_CHANGED
     assert (await read_notes(place.remote, place.vm)).damages == {}
+
+
+def turn_a_bit(place: Place, stamp: Stamp) -> str:
+    """Turn one bit in the data of the largest file of a stamp; return the file's path."""
+    file = max(place.directory.rglob(f"{stamp}.vhd"), key=lambda path: path.stat().st_size)
+    at, data = file.stat(), bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    with file.open("r+b") as handle:
+        handle.write(data)
+    os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))  # as rot does
+    return str(file.relative_to(place.directory / "xo-vm-backups" / place.vm))
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["files", "blocks"])
+async def test_what_was_sent_is_what_is_read(place: Place, blocks: bool) -> None:
+    first, second = await chain(place, blocks=blocks, checksums=True)
+    for export in (second, first):
+        await place.carry_out(verification(export))
+        proof = (await place.history()).proofs[export.job_id]
+        assert (proof.level, proof.stamp) == (ProofLevel.CHECKSUM, export.stamp)
+
+
+async def test_one_bit_that_turned_in_the_file_below_is_found(place: Place) -> None:
+    first, second = await chain(place, checksums=True)
+    path = turn_a_bit(place, first.stamp)
+    with pytest.raises(Refused, match="is not what was written") as refused:
+        await place.carry_out(verification(second))
+    assert refused.value.reason is Reason.PROOF_FAILED
+    history = await place.history()
+    assert history.files[path].state is FileState.BROKEN
+    chains = Chains(history.files)
+    assert not any(map(chains.is_whole, history.points)), "both stand on it"
+
+
+async def test_what_was_folded_together_reads_as_before(place: Place) -> None:
+    first, second = await chain(place, checksums=True)
+    async with vm_lock(place.remote, place.vm, place.clock) as lock:
+        await prune_point(lock, first.stamp)
+        for disk in (await place.history()).points[0].disks:
+            target = disk.path.replace(second.stamp, first.stamp)
+            await merge_disk(lock, target, disk.path)
+    await place.carry_out(verification(second))
+    assert (await place.history()).proofs[second.job_id].level is ProofLevel.CHECKSUM
+    turn_a_bit(place, second.stamp)
+    with pytest.raises(Refused, match="is not what was written"):
+        await place.carry_out(verification(second))
+
+
+async def test_what_has_no_checksums_gets_them_by_being_read(place: Place) -> None:
+    _, second = await chain(place)
+    await place.carry_out(verification(second))
+    assert (await place.history()).proofs[second.job_id].level is ProofLevel.CHAIN
+    await place.carry_out(verification(second))
+    assert (await place.history()).proofs[second.job_id].level is ProofLevel.CHECKSUM
+    place.lab.random_write("web", 0, 9 << 20, 1 << 20)
+    third = on(second, replace(await place.snapshot(), checksums=True))
+    await place.carry_out(third)
+    await place.carry_out(verification(third))
+    assert (await place.history()).proofs[second.job_id].level is ProofLevel.CHECKSUM
+    turn_a_bit(place, third.stamp)
+    with pytest.raises(Refused, match="is not what was written"):
+        await place.carry_out(verification(third))

@@ -15,18 +15,21 @@ from reconciler.catalog import layout, write
 from reconciler.catalog.incoming import sink_for
 from reconciler.catalog.lock import VmLock, vm_lock
 from reconciler.catalog.metadata import PointRecords, compose
+from reconciler.catalog.safety import parsed
+from reconciler.catalog.sums import DiskSums, put_sums
 from reconciler.executor.pool_streams import disk_stream
 from reconciler.executor.readings import DeltaRefused, Readings
 from reconciler.executor.refusal import Refused
 from reconciler.executor.tools import Tools
 from reconciler.executor.vm_records import collect
 from reconciler.ids import DiskSnapshotUuid, instant_of
-from reconciler.observed.chain import DiskFile
+from reconciler.observed.chain import DiskFile, stamp_in
 from reconciler.observed.marks import EXPORTED_KEY
 from reconciler.plan.actions import DiskExport, Export, ExportKind, id_of
 from reconciler.plan.reasons import Reason
 from reconciler.transfer.sink import Identity
 from reconciler.transfer.source import ByteSource
+from reconciler.transfer.sums import SummingSink
 from reconciler.xapi.client import XapiClient
 from reconciler.xapi.errors import XapiError
 
@@ -89,13 +92,16 @@ class _Step:
             self.readings.withdraw(id_of(self.action), disk)
             return published
         try:
-            await self._receive(disk, path)
+            sums = await self._receive(disk, path)
         except DeltaRefused as refusal:
             # Better the whole disk now than no point; the next delta stands on it.
             log.warning("delta refused, sending it whole", disk=disk.disk, why=str(refusal))
             whole = replace(disk, kind=ExportKind.FULL, base=None, base_file=None)
-            await self._receive(whole, path)
-        return await write.publish_disk(self.lock, path)
+            sums = await self._receive(whole, path)
+        file = await write.publish_disk(self.lock, path)
+        if sums is not None:
+            await put_sums(self.lock.remote, self.action.vm, parsed(path), sums)
+        return file
 
     async def mark_exported(self) -> None:
         """Tell Xen Orchestra that a delta may be taken against this snapshot. We look ourselves.
@@ -110,12 +116,16 @@ class _Step:
         except XapiError as error:
             log.debug("snapshot not marked as exported", why=str(error))
 
-    async def _receive(self, disk: DiskExport, path: str) -> None:
-        """Receive a disk under its temporary name, with all who want it too."""
+    async def _receive(self, disk: DiskExport, path: str) -> DiskSums | None:
+        """Receive a disk under its temporary name, with all who want it too; return the checksums
+        of what came, if they are wanted."""
+        identity = self._identity(disk)
+        sink = await sink_for(self.lock, path, identity, self.tools.block_workers)
+        summing = SummingSink(sink) if self.action.checksums else None
         received = await self.readings.receive(
             id_of(self.action),
             disk,
-            await sink_for(self.lock, path, self._identity(disk), self.tools.block_workers),
+            summing or sink,
             lambda base: self._opened(disk.snapshot, base),
             self.tools.gauge,
         )
@@ -126,6 +136,13 @@ class _Step:
             delta=received.differencing,
             waiting=received.buffers_peak,
         )
+        if summing is None:
+            return None
+        parent = None
+        if received.differencing:
+            assert disk.base is not None and disk.base_file is not None, "a delta has a base"
+            parent = stamp_in(disk.base_file), disk.base
+        return DiskSums(disk.snapshot, parent, summing.sums)
 
     def _identity(self, disk: DiskExport) -> Identity:
         return Identity(
