@@ -2,8 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Of the tests: half as many again as there are cores, for those that wait for a server to die or a lease to run out.
-WORKERS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 .DEFAULT_GOAL := check
 # Hundreds of processes of ours start in the tests: let Python keep what it compiles.
 export PYTHONDONTWRITEBYTECODE :=
@@ -32,7 +30,7 @@ lint: $(BIN)/.ready
 	$(BIN)/lint-imports
 
 test: $(BIN)/.ready tools  ## all tests; what failed among others runs once more, alone
-	RECONCILER_TESTS_BUILD=1 $(BIN)/python -P tests/run.py -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
+	RECONCILER_TESTS_BUILD=1 $(BIN)/python -P tests/run.py -n auto --dist loadgroup --no-loadscope-reorder --durations=25
 
 demo: $(BIN)/.ready  ## the main job, end to end, in a temporary directory
 	$(BIN)/reconciler demo
