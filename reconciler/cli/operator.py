@@ -59,7 +59,9 @@ def operator(
     ] = True,
     execution: Annotated[
         Execution,
-        typer.Option(help="Where exports, replications, merges and restores are carried out."),
+        typer.Option(
+            help="Where exports, replications, merges, restores and verifications are carried out."
+        ),
     ] = "InProcess",
     worker_template: Annotated[
         Path | None,

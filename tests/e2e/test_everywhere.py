@@ -8,6 +8,7 @@ import pytest
 from estate import Estate, bucket_yaml, estate, local_yaml, pools_yaml
 
 from reconciler.ids import PoolName, Stamp, VmUuid
+from reconciler.observed.proof import ProofLevel
 from reconciler.status.report import Report
 
 START = datetime(2026, 1, 5, 0, 0, 5, tzinfo=UTC)  # a Monday
@@ -39,6 +40,7 @@ spec:
       cron: "0 1 * * 5#1"
       retention: {last: 1, monthly: 12, bucketKeeps: Oldest}
   pruneGuard: {maxPercent: 100}
+  verification: {maxAge: 20d}
 """
 
 
@@ -88,6 +90,7 @@ async def check(world: Estate) -> None:
     # Daily keeps 5 where it goes and weekly 4; the one first Friday is kept everywhere.
     assert counts == {"cellar": 5 + 4 + 1, "attic": 5 + 1, "bucket": 4 + 1}
     assert kept == {"east/replicas": 5 + 1, "west/recovery": 4 + 1}
+    check_proofs(report)
     for remote, found in points.items():
         for point in found:
             await world.check_point(remote, point)
@@ -107,6 +110,15 @@ def check_one_snapshot(world: Estate, report: Report, since: datetime) -> None:
     assert {vm: len(stamps) for vm, stamps in made.items()} == {
         guest.uuid: 1 for guest in world.guests
     }
+
+
+def check_proofs(report: Report) -> None:
+    """After all that was merged, each remote was found to hold what had been sent."""
+    (standing,) = report.standings
+    for vm in standing.vms:
+        assert vm.is_proven
+        proofs = {remote: proof.level for remote, proof in vm.proofs}
+        assert proofs == dict.fromkeys(("cellar", "attic", "bucket"), ProofLevel.CHECKSUM)
 
 
 def check_reads(world: Estate) -> None:
