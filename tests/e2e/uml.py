@@ -55,19 +55,23 @@ def namespace(name: str) -> Iterator[str]:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Guest:
-    """asks, answers: the serial line."""
+    """asks, answers: the serial line. is_spoiled: a program is at work in it, or ended badly; then
+    nobody knows how its kernel is.
+    """
 
     release: str
     asks: IO[str]
     answers: IO[str]
+    is_spoiled: bool = False
 
     def lines(self, *command: str, env: dict[str, str] | None = None) -> Iterator[str]:
         """Run a program; give its lines as they come. Raises AssertionError if it fails."""
         request = {"run": command, "env": env or {}, "cwd": str(ROOT)}
         self.asks.write(json.dumps(request) + "\n")
         self.asks.flush()
+        self.is_spoiled = True
         said: list[str] = []
         for answer in map(json.loads, self.answers):
             if "said" in answer:
@@ -76,6 +80,7 @@ class Guest:
             else:
                 shown = "\n".join(said)
                 assert answer["status"] == 0, f"{command} ended with {answer}:\n{shown}"
+                self.is_spoiled = False
                 return
         raise AssertionError(f"the machine ended during {command}:\n" + "\n".join(said))
 

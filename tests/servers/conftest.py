@@ -1,7 +1,9 @@
 """Real file servers, and a machine with a kernel that has clients for them: started once."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from file_servers import FORGETFUL_LEASE_S, FORGETFUL_PORT, FileServer, ganesha, samba
@@ -40,7 +42,26 @@ def smb(network, tmp_path_factory) -> Iterator[FileServer]:
         yield server
 
 
+class Machines:
+    """The machine that tests share; another one once a test has left it in any state."""
+
+    def __init__(self, network: str, area: Callable[[], Path]) -> None:
+        self._network = network
+        self._area = area
+        self._running = contextlib.ExitStack()
+        self._machine: Guest | None = None
+
+    def get(self) -> Guest:
+        if self._machine is None or self._machine.is_spoiled:
+            self.close()
+            self._machine = self._running.enter_context(guest(self._network, self._area()))
+        return self._machine
+
+    def close(self) -> None:
+        self._running.close()
+
+
 @pytest.fixture(scope="session")
-def machine(network, tmp_path_factory) -> Iterator[Guest]:
-    with guest(network, tmp_path_factory.mktemp("machine")) as machine:
-        yield machine
+def machines(network, tmp_path_factory) -> Iterator[Machines]:
+    with contextlib.closing(Machines(network, lambda: tmp_path_factory.mktemp("machine"))) as made:
+        yield made

@@ -52,14 +52,19 @@ class Share:
 
 
 @pytest.fixture(scope="session")
-def share_of(request, machine) -> Callable[[str], Share]:
-    """Mounts a kind of share, the first time it is asked for."""
+def share_of(request, machines) -> Callable[[str], Share]:
+    """Mounts a kind of share, the first time it is asked for on a machine.
+
+    A server that a test left standing still goes on.
+    """
     shares: dict[str, Share] = {}
 
     def mounted(name: str) -> Share:
-        if name not in shares:
-            kind, fixture, options = SERVERS[name]
-            server = request.getfixturevalue(fixture)
+        machine = machines.get()
+        kind, fixture, options = SERVERS[name]
+        server = request.getfixturevalue(fixture)
+        server.go_on()
+        if name not in shares or shares[name].machine is not machine:
             share = Share(kind, server, machine, "")
             env = {"SMB_USER": SMB_USER, "SMB_PASSWORD": SMB_PASSWORD}
             words = ("tests/servers/guest_mount.py", name, *share.source, *options)
