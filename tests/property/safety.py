@@ -163,10 +163,14 @@ def check_restore(action: RestoreVm, desired: Desired, observed: Observed) -> No
     if record is None:
         assert wanted.stamp in (None, action.stamp)
         assert wanted.vm in (action.vm, action.vm_name)
-        if wanted.stamp is None:  # the newest there is, wherever it may be
+        if wanted.stamp is None:  # the newest there is in time, wherever it may be
             for (remote, vm), history in histories(observed).items():
                 if vm == action.vm and wanted.remote in (None, remote):
-                    assert all(point.stamp <= action.stamp for point in history.points)
+                    assert all(
+                        point.stamp <= action.stamp
+                        for point in history.points
+                        if wanted.as_of is None or point.taken_at <= wanted.as_of
+                    )
             for remote in desired.remotes:
                 if wanted.remote in (None, remote):
                     assert isinstance(observed.remotes[remote], RemoteView)
