@@ -19,14 +19,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.catalog.layout import DiskPath
 from reconciler.ids import STAMP, UUID, DiskSnapshotUuid, Stamp, VmUuid
 from reconciler.remotes.errors import Missing, TooLarge
 from reconciler.remotes.remote import Remote
-from reconciler.transfer.sums import METHOD, BlockSums, SumTable
+from reconciler.transfer.sums import METHOD, BlockSums, SumTable, sum_of
 
 SUMS = ".reconciler/sums"
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -140,13 +139,13 @@ def _render(sums: DiskSums) -> bytes:
     }
     columns = _little(sums.sums.blocks), _little(sums.sums.sums)
     content = b"".join([json.dumps(head).encode(), b"\n", *columns])
-    return content + xxhash.xxh3_64_intdigest(content).to_bytes(_CHECK_BYTES, "little")
+    return content + sum_of(content).to_bytes(_CHECK_BYTES, "little")
 
 
 def _parse(content: bytes) -> DiskSums | None:
     """Parse a file; None for anything that is not exactly one."""
     end = content.find(b"\n", 0, _HEAD_BYTES_MAX)
-    check = xxhash.xxh3_64_intdigest(memoryview(content)[:-_CHECK_BYTES])
+    check = sum_of(memoryview(content)[:-_CHECK_BYTES])
     if end < 0 or content[-_CHECK_BYTES:] != check.to_bytes(_CHECK_BYTES, "little"):
         return None
     try:

@@ -60,11 +60,10 @@ class Mode(StrEnum):
 class SlotKind(StrEnum):
     """What is counted. Exports are counted in disks, VMs as such, all others in actions."""
 
-    PROOFS = "Proofs"  # of a remote
-
     SNAPSHOTS = "Snapshots"  # of a pool
     EXPORTS = "Exports"  # of a pool
     ACTIONS = "Actions"  # of a remote
+    PROOFS = "Proofs"  # of a remote
     REPLICAS = "Replicas"  # of an SR
     VMS = "Vms"  # of a job
 

@@ -19,7 +19,7 @@ METHOD = "xxh3_64"
 
 
 def sum_of(data: bytes | bytearray | memoryview) -> int:
-    """Compute the checksum of a block's data."""
+    """Compute the checksum of a block's data, or of what is kept with it."""
     return xxhash.xxh3_64_intdigest(data)
 
 

@@ -72,6 +72,12 @@ def tree(text: str) -> Mapping[str, Any]:
     return parsed
 
 
+def point(day: int, **more: str) -> str:
+    """Write a point of the night of a day in August, as a tree has it, with more said of it."""
+    rest = "".join(f", {key}: {value}" for key, value in more.items())
+    return f"{{job: nightly, at: 2026-08-{day} 02:00:05, schedules: [night]{rest}}}"
+
+
 class Scene:
     """What is wanted, the world, the time; `plan` and what it says."""
 

@@ -49,8 +49,7 @@ async def run(action: Verify, tools: Tools) -> None:
         known = all(disk.known for disk in disks)
         level = ProofLevel.CHECKSUM if known else ProofLevel.CHAIN
         sound = {path for disk in disks for path in disk.paths}
-        for disk in disks:
-            await step.keep_sums(disk)
+        await step.keep_sums(disks)
     proof = Proof(level, action.stamp, tools.clock.now(), tools.gauge.done_bytes)
     await note_proof(remote, action.vm, action.job_id, proof, sound)
 
@@ -114,13 +113,14 @@ class _Step:
         paths = frozenset(map(self._path, keys))
         return _Sound(place, expected is not None, DiskSums(disk.snapshot, None, sums), paths)
 
-    async def keep_sums(self, disk: _Sound) -> None:
-        """Keep what the disk reads as, whole: what comes next stands on it, what was may go."""
-        await put_sums(self.remote, self.action.vm, disk.place, disk.sums)
-        names = await self.remote.list(vm_key(self.action.vm))
-        stamps = {parse_metadata_name(entry.name) for entry in names}
+    async def keep_sums(self, disks: Sequence[_Sound]) -> None:
+        """Keep what each disk reads as, whole: what comes next stands on it, what was may go."""
+        remote, vm = self.remote, self.action.vm
+        stamps = {parse_metadata_name(entry.name) for entry in await remote.list(vm_key(vm))}
         points = {stamp for stamp in stamps if stamp is not None}
-        await tidy(self.remote, self.action.vm, disk.place, points)
+        for disk in disks:
+            await put_sums(remote, vm, disk.place, disk.sums)
+            await tidy(remote, vm, disk.place, points)
 
     async def _settle(
         self, keys: Sequence[str], first: Flaw, look_again: Callable[[], Awaitable[Flaw | None]]

@@ -4,16 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import Scene, job, wanting
+from scenes import Scene, job, point, wanting
 
 from reconciler.ids import RemoteName
 from reconciler.plan.actions import CleanFiles, Merge
 from reconciler.plan.reasons import Reason
-
-
-def point(day: int, **more: str) -> str:
-    rest = "".join(f", {key}: {value}" for key, value in more.items())
-    return f"{{job: nightly, at: 2026-08-{day} 02:00:05, schedules: [night]{rest}}}"
 
 
 def scene(points: list[str], more: str = "", **changes: Any) -> Scene:

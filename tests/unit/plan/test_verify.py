@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from scenes import Scene, job, wanting
+from scenes import Scene, job, point, wanting
 
 from reconciler.desired.verification import Verification
 from reconciler.ids import RemoteName
@@ -14,11 +14,6 @@ from reconciler.plan.admit import decide
 from reconciler.plan.reasons import Reason
 
 AGE = Verification(timedelta(days=8))
-
-
-def point(day: int, **more: str) -> str:
-    rest = "".join(f", {key}: {value}" for key, value in more.items())
-    return f"{{job: nightly, at: 2026-08-{day} 02:00:05, schedules: [night]{rest}}}"
 
 
 POINTS = f"[{point(20)}, {point(21)}]"
